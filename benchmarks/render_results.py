@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import maze_pictures
+from benchmarks.confidence import render_table as render_confidence_table
 from benchmarks.halting.markdown import render_table
 from benchmarks.image_files import render_summary
 from benchmarks.paper_photos import render_table as render_photo_table
@@ -21,7 +22,7 @@ from benchmarks.paths import ROOT
 from benchmarks.render_configuration import render_configuration
 from ctm.checkpoint import MODEL_CARD_NAME, count_weights
 from ctm.config import infer_model_type
-from training.model_card import render_checkpoint_card
+from training.model_card import format_accuracy, format_auroc, render_checkpoint_card
 from training.tasks.registry import get_task_types
 
 NOT_MEASURED = "Not measured yet."
@@ -44,8 +45,8 @@ def build_checkpoints_table() -> str:
     """Build a row for every held-out split of every bundled CTM, and a line for its training."""
     lines = [
         "| model | parameters | held-out split | n | halted accuracy | mean ticks | best fixed tick | last tick "
-        "| ticks by difficulty | energy AUROC |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| ticks by difficulty |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     notes = []
     for folder, kind, metrics in load_checkpoint_metrics():
@@ -70,15 +71,32 @@ def format_evaluation_row(folder: Path, e: dict[str, Any]) -> str:
     """Format the row of one held-out split."""
     return (
         f"| [{folder.name}](../checkpoints/{folder.name}) | {count_weights(folder):,} | {e['split']} | {e['n']:,} "
-        f"| **{e['accuracy_halted']:.2%}** | {e['mean_ticks']:.1f} of {e['iterations']} "
-        f"| {e['accuracy_best']:.2%} (tick {e['best_tick']}) | {e['accuracy_last']:.2%} | {format_difficulty(e)} "
-        f"| {format_optional(e['energy_auroc'])} |"
+        f"| **{format_accuracy(e['accuracy_halted'], e['n'])}** | {e['mean_ticks']:.1f} of {e['iterations']} "
+        f"| {e['accuracy_best']:.2%} (tick {e['best_tick']}) | {e['accuracy_last']:.2%} | {format_difficulty(e)} |"
     )
 
 
-def format_optional(value: float | None) -> str:
-    """Format a number, or a dash if it does not exist."""
-    return "-" if value is None else f"{value:.3f}"
+def build_confidence_table() -> str:
+    """Build a row for every held-out split of every bundled model whose confidence was measured."""
+    lines = [
+        "| model | held-out split | n | confidence in | ECE | Brier score | AUROC |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for folder, _, metrics in load_checkpoint_metrics():
+        for e in metrics["evaluations"]:
+            for key, name in (("reliability", "whole answer"), ("reliability_last", "last position")):
+                if values := e.get(key):
+                    lines.append(
+                        f"| {folder.name} | {e['split']} | {e['n']:,} | {name} | {values['ece']:.3f} | {values['brier']:.3f} "
+                        f"| {format_auroc(values.get('auroc'))} |"
+                    )
+    return "\n".join(lines)
+
+
+def build_unfamiliar_table() -> str:
+    """Build the table of the confidence that is shown for inputs unlike the training data, from `benchmarks.confidence`."""
+    figures = read_benchmark("confidence")
+    return render_confidence_table(figures) if figures else NOT_MEASURED
 
 
 def format_difficulty(e: dict[str, Any]) -> str:
@@ -253,6 +271,8 @@ MEASURED_SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # document -> na
     "README.md": {"models": build_models_table},
     "docs/results.md": {
         "checkpoints": build_checkpoints_table,
+        "confidence": build_confidence_table,
+        "unfamiliar inputs": build_unfamiliar_table,
         "guarantees": describe_risk_control,
         "comparison": build_comparison_table,
         "halting": build_halting_table,

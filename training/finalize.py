@@ -41,13 +41,13 @@ from training.energy.confidence import (
     compute_answer_reliability,
     compute_split_confidence,
     fit_confidence,
-    fit_familiarity,
 )
 from training.energy.correctness import fit_correctness_model
 from training.energy.features import sample_fitting_batches
 from training.energy.fitting import fit_energy
 from training.energy.losses import LOGIT_KINDS, EnergyLossParams
 from training.evaluation import MAX_EVALUATION_SAMPLES, build_split_batches, evaluate_curves
+from training.familiarity import fit_familiarity
 from training.metrics import spearman_correlation, summarise_curves
 from training.model_card import build_title, render_model_card
 from training.run_dir import RunDir
@@ -139,9 +139,9 @@ def evaluate_split(
     if not model.config.energy_head_enabled:
         policies = {name: other for name, other in policies.items() if not other.needs_energy}
     signals = policy.signals.union(*(other.signals for other in policies.values()))
-    curves = evaluate_curves(
-        model, task.decoder, batches, signals, functools.partial(compute_split_confidence, task, halting)
-    )
+    is_shifted = split in task.shift_splits
+    confidence_fn = functools.partial(compute_split_confidence, task, halting, is_shifted)
+    curves = evaluate_curves(model, task.decoder, batches, signals, confidence_fn)
     policy_replay = replay(policy, TickHistory.from_curves(curves), curves.correct)
     answers = curves.choices[torch.arange(len(curves.choices)), :, policy_replay.answer_tick - 1]
     accuracy_by_tick = curves.correct.float().mean(0).tolist()
@@ -159,7 +159,8 @@ def evaluate_split(
         "figures": {} if task.get_spec().ctc_length else task.compute_extra_metrics(answers, curves.targets),
         "spearman": spearman_correlation(policy_replay.ticks, curves.difficulty),
         "by_difficulty": group_by_difficulty(curves, policy_replay),
-        **compute_answer_reliability(curves, policy_replay),
+        # For an input that differs in this way, the page limits the confidence to the accuracy that is measured here.
+        **compute_answer_reliability(curves, policy_replay, policy_replay.accuracy if is_shifted else 1.0),
         "rules": {name: evaluate_policy(other, curves) for name, other in policies.items()},
         "date": datetime.date.today().isoformat(),
     }

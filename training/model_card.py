@@ -209,7 +209,27 @@ def render_evaluation_section(metrics: dict[str, Any], scored_positions: int | N
         f"In brackets: 95% confidence intervals over samples (Wilson score). Halting policy: `{evaluations[0]['policy']}`. "
         f"An answer is correct when {describe_scored_part(scored_positions)} correct. The best fixed tick is "
         f"chosen on the same samples, so its accuracy is optimistic. Measured on {metrics['date']}.\n"
+        + render_calibration(evaluations)
     )
+
+
+def render_calibration(evaluations: list[dict[str, Any]]) -> str:
+    """Render the calibration of the confidence on every split; "" without a confidence."""
+    rows = [
+        f"| {e['split']} | {name} | {e[key]['ece']:.3f} | {e[key]['brier']:.3f} | {format_auroc(e[key].get('auroc'))} |"
+        for e in evaluations
+        for key, name in (("reliability", "whole answer"), ("reliability_last", "last position"))
+        if e.get(key)
+    ]
+    if not rows:
+        return ""
+    header = "| held-out split | confidence in | ECE | Brier score | AUROC |\n|---|---|---|---|---|\n"
+    return f"\n### Calibration of the confidence\n\n{header}" + "\n".join(rows) + "\n"
+
+
+def format_auroc(value: float | None) -> str:
+    """Format an AUROC; a dash if all answers are correct or all are wrong."""
+    return "-" if value is None else f"{value:.3f}"
 
 
 def describe_scored_part(scored_positions: int | None) -> str:
@@ -276,21 +296,34 @@ def render_halting_section(halting: dict[str, Any]) -> str:
     """Render the halting policies and the meaning of the energy; "" without policies."""
     if not halting.get("policies"):
         return ""
-    p_correct = halting.get("energy", {}).get("p_correct")
     lines = [
         f"- **{name}**: `{record['policy']}`. {describe_evidence(PolicyRecord.model_validate(record))}"
         for name, record in halting["policies"].items()
     ]
-    energy = (
-        f"\nThe model estimates the probability of a correct answer as `p_correct = {p_correct}`.\n"
-        if p_correct
-        else ""
-    )
+    confidence = describe_confidence_fit(halting)
     return (
         "## Halting\n\nThresholds were chosen on calibration samples that nothing else has used.\n\n"
         + "\n".join(lines)
         + "\n"
-        + energy
+        + (f"\n{confidence}\n" if confidence else "")
+    )
+
+
+def describe_confidence_fit(halting: dict[str, Any]) -> str:
+    """Return how the confidence of answers is computed, as a few sentences; empty if the checkpoint gives none."""
+    if not (fitted := halting.get("confidence")):
+        p_correct = halting.get("energy", {}).get("p_correct")
+        return (
+            f"The model estimates the probability of a correct answer as `p_correct = {p_correct}`."
+            if p_correct
+            else ""
+        )
+    parts = [f"{fitted['whole'][name]:.3g} * {name}" for name in ("energy", "certainty", "log_odds")]
+    return (
+        f"The confidence `p_correct` is `sigmoid({' + '.join(parts)} + {fitted['whole']['bias']:.3g})`, and at most the "
+        "answer's own probability, whose log odds are `log_odds`. Logits are divided by a temperature per tick, from "
+        f"{fitted['temperatures'][0]:.3g} at the first to {fitted['temperatures'][-1]:.3g} at the last one. Both are fitted on "
+        f"{fitted['n']:,} calibration samples."
     )
 
 

@@ -1,4 +1,4 @@
-"""Fit the confidence of answers and the familiarity of inputs, see `inference.confidence`."""
+"""Fit the confidence of answers, see `inference.confidence`, and measure its calibration."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -14,12 +14,11 @@ from ctm import TickModel
 from ctm.checkpoint.metadata import (
     ConfidenceMetadata,
     ConfidenceModel,
-    FamiliarityMetadata,
     HaltingMetadata,
     compute_log_odds,
 )
 from ctm.models.outputs import UnrolledOutput
-from inference.confidence import AnswerFormat, compute_confidence, compute_log_probabilities
+from inference.confidence import AnswerFormat, ConfidenceLimit, compute_confidence, compute_log_probabilities
 from inference.halting.base import HaltingPolicy
 from inference.halting.thresholds import PolicyReplay, replay
 from inference.tick_history import EvaluationCurves, TickHistory
@@ -29,15 +28,12 @@ from training.evaluation import evaluate_curves
 from training.metrics import compute_reliability, tick_auroc
 from training.tasks import Task
 from training.tasks.base import Batch
-from training.tasks.splits import CALIBRATION, TRAIN, make_generator
+from training.tasks.splits import CALIBRATION
 
 MAX_LOGITS = 20_000_000  # logits of all samples together: 80 MB
 MAX_TEMPERATURE = 20.0
 TEMPERATURE_LEARNING_RATE = 0.05
 TEMPERATURE_STEPS = 120
-NUM_TRAINING_INPUTS = 4_096  # whose features are the familiar ones
-NUM_DIRECTIONS = 16
-FAMILIAR_SHARE = 0.99  # of the calibration samples
 
 
 @dataclass(frozen=True)
@@ -213,48 +209,20 @@ def fit_confidence_model(
     return ConfidenceModel(energy=energy, certainty=weights[-3], log_odds=weights[-2], bias=weights[-1])
 
 
-@torch.inference_mode()
-def fit_familiarity(model: TickModel, task: Task, calibration: Iterable[Batch]) -> FamiliarityMetadata | None:
-    """Fit the distribution of the pooled features of training inputs, with a threshold from calibration samples.
-
-    Args:
-        model: The model, in evaluation mode.
-        task: Its task.
-        calibration: Calibration samples.
-
-    Returns:
-        The distribution, or None for a task whose inputs are generated.
-    """
-    if not task.has_natural_inputs:
-        return None
-    training = task.sample(TRAIN, NUM_TRAINING_INPUTS, make_generator("familiarity", TRAIN)).inputs
-    features = torch.cat([model.pool_features(part) for part in training.split(256)]).double()
-    held_out = torch.cat([model.pool_features(batch.inputs) for batch in calibration]).double()
-    mean = features.mean(0)
-    _, scales, directions = torch.linalg.svd(features - mean, full_matrices=False)
-    variances = scales.square() / len(features)
-    count = min(NUM_DIRECTIONS, len(variances) - 1)
-    familiarity = FamiliarityMetadata(
-        mean=round_all(mean),
-        components=[round_all(row) for row in directions[:count]],
-        variances=variances[:count].clamp(min=1e-12).tolist(),
-        residual_variance=max(variances[count:].mean().item(), 1e-12),
-        threshold=1.0,
-        split=CALIBRATION,
-        n=len(held_out),
-    )
-    threshold = torch.quantile(familiarity.compute_distance(held_out), FAMILIAR_SHARE).item()
-    return familiarity.model_copy(update={"threshold": threshold})
-
-
 def compute_split_confidence(
-    task: Task, halting: dict[str, Any], batch: Batch, output: UnrolledOutput, certainty: Float[Tensor, "B P T"]
+    task: Task,
+    halting: dict[str, Any],
+    is_shifted: bool,
+    batch: Batch,
+    output: UnrolledOutput,
+    certainty: Float[Tensor, "B P T"],
 ) -> dict[str, Tensor]:
-    """Compute the confidence of a batch of samples, without the limits that single inputs set.
+    """Compute the confidence of a batch of samples, without the limit that an input sets.
 
     Args:
         task: The task.
         halting: Content of `halting.json`.
+        is_shifted: Whether the samples differ from the training samples.
         batch: The samples.
         output: Output of the model.
         certainty: Certainty of every position.
@@ -270,6 +238,7 @@ def compute_split_confidence(
         None if output.energies is None else output.energies.cpu(),
         certainty.cpu(),
         last_position,
+        ConfidenceLimit(1.0, is_shifted),
     )
     values = {} if confidence.p_correct is None else {"p_correct": confidence.p_correct}
     if confidence.p_last is not None:
@@ -283,13 +252,14 @@ def compute_split_confidence(
 
 
 def compute_answer_reliability(
-    curves: EvaluationCurves, policy_replay: PolicyReplay
+    curves: EvaluationCurves, policy_replay: PolicyReplay, limit: float = 1.0
 ) -> dict[str, dict[str, Any] | None]:
     """Measure the calibration of the confidence at the ticks that answer.
 
     Args:
         curves: Evaluated samples with a confidence.
         policy_replay: The halting policy on these samples.
+        limit: Largest confidence that the samples allow.
 
     Returns:
         reliability: see `training.metrics.compute_reliability`, with the AUROC of the confidence; None without one.
@@ -300,7 +270,7 @@ def compute_answer_reliability(
     if "last_correct" in curves.confidence:
         outcomes["p_last"] = curves.confidence["last_correct"].gather(1, index).squeeze(1)
     figures = {
-        name: compute_reliability(curves.confidence[name].gather(1, index).squeeze(1), outcome)
+        name: compute_reliability(curves.confidence[name].gather(1, index).squeeze(1).clamp(max=limit), outcome)
         for name, outcome in outcomes.items()
         if name in curves.confidence
     }
@@ -308,8 +278,3 @@ def compute_answer_reliability(
         values["auroc"] = tick_auroc(curves.confidence[name].gather(1, index), outcomes[name].unsqueeze(1))
     last = {"reliability_last": figures["p_last"]} if "p_last" in figures else {}
     return {"reliability": figures.get("p_correct"), **last}
-
-
-def round_all(values: Tensor) -> list[float]:
-    """Return numbers with six decimals."""
-    return [round(value, 6) for value in values.tolist()]

@@ -48,6 +48,7 @@ class Arithmetic(Task):
     input_type = "text"
     supports_generation = True
     splits = (*Task.splits, TYPED, COMPOSITIONAL, EXTRAPOLATION)
+    shift_splits = (COMPOSITIONAL, EXTRAPOLATION)
     Settings = ArithmeticSettings
     settings: ArithmeticSettings
 

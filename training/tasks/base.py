@@ -140,6 +140,7 @@ class Task(ABC):
         supports_drawing: Whether the page accepts a drawing as input.
         supports_generation: Whether `generate_input` is implemented.
         splits: Names of the splits.
+        shift_splits: Splits whose samples differ from the training samples as `DistributionShift` states.
         sentence_positions: Number of last positions that the sentence of an answer is about; None for all.
         has_natural_inputs: Whether users give photos or drawings, whose familiarity only the model's features can tell.
         states_result: Whether the sentence of an answer says whether the answer is correct.
@@ -155,6 +156,7 @@ class Task(ABC):
     supports_generation: ClassVar[bool] = False
     splits: ClassVar[tuple[str, ...]] = (TRAIN, VALIDATION, CALIBRATION, TEST)
     machine_local_settings: ClassVar[tuple[str, ...]] = ()
+    shift_splits: ClassVar[tuple[str, ...]] = ()
     sentence_positions: ClassVar[int | None] = None
     has_natural_inputs: ClassVar[bool] = False
     states_result: ClassVar[bool] = False

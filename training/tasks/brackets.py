@@ -63,6 +63,7 @@ class Brackets(Task):
     supports_generation = True
     sentence_positions = 1
     splits = (*Task.splits, DEEPER)
+    shift_splits = (DEEPER,)
     Settings = BracketsSettings
     settings: BracketsSettings
 

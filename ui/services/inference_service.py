@@ -8,17 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-from ctm.checkpoint import Checkpoint
-from ctm.checkpoint.metadata import HaltingMetadata
 from ctm.config import get_max_ticks
 from inference import parse
-from inference.confidence import ConfidenceLimit, compute_confidence_limit
 from inference.dynamic_batcher import MAX_BATCH_SIZE
 from inference.halting.policies import check_policy_fits_task
-from training.tasks import Task
-from training.tasks.base import IncompleteInputError, TaskInput
+from training.familiarity import compute_input_limit
+from training.tasks.base import IncompleteInputError
 from ui.services.halting_view_model import PolicyOption, build_halting_view, build_policy_options
 from ui.services.image_decoding import decode_image, encode_data_url
 from ui.services.model_cache import ModelCache
@@ -278,20 +274,6 @@ class InferenceService:
         result = model.batcher.submit(task_input.inputs, halting_policy)
         limit = compute_input_limit(model.checkpoint, task, task_input)
         return build_thought_record(name, model.checkpoint, task, task_input, halting_policy, result, limit)
-
-
-@torch.inference_mode()
-def compute_input_limit(checkpoint: Checkpoint, task: Task, task_input: TaskInput) -> ConfidenceLimit:
-    """Return the largest confidence that an input allows a checkpoint."""
-    metadata = HaltingMetadata.model_validate(checkpoint.halting)
-    features = None
-    if task.has_natural_inputs and metadata.familiarity is not None:
-        features = checkpoint.model.pool_features(task_input.inputs)
-    shift = task_input.shift
-    evaluations = checkpoint.metrics.get("evaluations", [])
-    accuracies = {evaluation["split"]: evaluation["accuracy_halted"] for evaluation in evaluations}
-    accuracy = None if shift is None or shift.split is None else accuracies.get(shift.split)
-    return compute_confidence_limit(metadata, features, shift is not None, accuracy)
 
 
 def build_comparison_row(name: str, record: dict[str, Any]) -> dict[str, Any]:

@@ -19,12 +19,12 @@ from training.energy.confidence import (
     ConfidenceSamples,
     fit_confidence,
     fit_confidence_model,
-    fit_familiarity,
     fit_temperatures,
     get_answer_format,
     has_separate_last_position,
 )
 from training.evaluation import build_split_batches
+from training.familiarity import fit_familiarity
 from training.tasks import build_task, make_task
 
 NUM_SAMPLES = 4_000
