@@ -355,7 +355,7 @@ class Task(ABC):
 
 def has_image_backbone(config: dict[str, Any]) -> bool:
     """Return whether a model with this published config has an image backbone."""
-    return str(get_backbone_type(config)).startswith(("resnet", "shallow-wide"))
+    return str(get_backbone_type(config)).startswith(("resnet", "shallow-wide", "mnist_backbone"))
 
 
 def check_alphabet(text: str, alphabet: Iterable[str], message: str, input_hint: str) -> None:

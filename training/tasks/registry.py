@@ -11,8 +11,9 @@ from ctm.config import get_backbone_type
 from ctm.messages import truncate_repr
 from training.settings_aliases import rename_task_settings
 from training.tasks.base import Task, has_image_backbone
+from training.tasks.raw import RawSequence
 
-INFRASTRUCTURE_MODULES = {"base", "registry", "splits"}  # modules of the package that define no task
+INFRASTRUCTURE_MODULES = {"base", "raw", "registry", "splits"}  # modules that define no task with samples
 
 
 @cache
@@ -45,6 +46,8 @@ def make_task(values: dict[str, Any]) -> Task:
     """
     settings = dict(values)
     kind = settings.pop("kind", None)
+    if kind == RawSequence.name:
+        return RawSequence(RawSequence.Settings.parse(settings, "task"))
     if not isinstance(kind, str) or kind not in get_task_types():
         raise ValueError(
             f"Setting `task.kind` must be one of {', '.join(list_task_kinds())}: got {truncate_repr(kind)}."
@@ -97,6 +100,8 @@ def is_task_compatible(task: Task, config: dict[str, Any]) -> bool:
     reshaper = list(config.get("prediction_reshaper", [-1]))
     out_dims = config.get("out_dims", 0)
     sizes = [out_dims // abs(math.prod(reshaper)) if size == -1 else size for size in reshaper]
+    if get_backbone_type(config) == "mnist_backbone" and spec.in_features != 1:
+        return False
     output_matches = sizes == [spec.positions, spec.classes] or (spec.positions == 1 and sizes == [spec.classes])
     needs_image_backbone = has_image_backbone({"backbone_type": spec.backbone})
     input_matches = has_image_backbone(config) if needs_image_backbone else spec.backbone == get_backbone_type(config)
@@ -106,7 +111,8 @@ def is_task_compatible(task: Task, config: dict[str, Any]) -> bool:
 def find_compatible_tasks(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the `task.json` contents of every task that fits a published `config.json`, by task name."""
     compatible = {}
-    for kind, task in get_task_types().items():
+    task_types: dict[str, type[Task]] = {**get_task_types(), RawSequence.name: RawSequence}
+    for kind, task in task_types.items():
         candidate = make_task_or_none(kind, task.settings_from_config(config) or {})
         if candidate and is_task_compatible(candidate, config):
             compatible[kind] = candidate.describe()

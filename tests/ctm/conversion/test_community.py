@@ -63,16 +63,29 @@ def test_community_files_of_the_stated_sizes_are_converted(stem, changes, tmp_pa
     }
 
 
+SEQUENCES = {"d_model": 256, "d_input": 64, "memory_length": 15, "n_synch_out": 32, "n_synch_action": 32, "heads": 4}
+
+
 @pytest.mark.parametrize(
-    ("stem", "outputs"),
+    ("stem", "outputs", "backbone", "iterations"),
     [
-        ("ctm-parity-64", 128),
-        ("ctm-brackets", 2),
-        ("ctm-tracking-quadrant", 4),
-        ("ctm-tracking-position", 256),
-        ("ctm-transfer-parity-brackets", 2),
+        ("ctm-brackets", 2, "tokens-4x24", 30),
+        ("ctm-tracking-quadrant", 4, "tokens-256x8", 20),
+        ("ctm-tracking-position", 256, "tokens-256x8", 20),
     ],
 )
+def test_community_files_with_ticks_and_heads_in_the_card_need_only_the_backbone(
+    stem, outputs, backbone, iterations, tmp_path, make_model
+):
+    model = make_model(**SEQUENCES, out_dims=outputs, backbone_type=backbone)
+    torch.save(model.state_dict(), tmp_path / "a.pt")
+    settings = (COMMUNITY / f"{stem}.yaml").read_text("utf-8")
+    (tmp_path / "complete.yaml").write_text(f"{settings}\nbackbone_type: {backbone}\n")
+    config = convert(tmp_path / "a.pt", tmp_path / "out", tmp_path / "complete.yaml").model.config
+    assert (config.iterations, config.heads, config.out_dims) == (iterations, 4, outputs)
+
+
+@pytest.mark.parametrize(("stem", "outputs"), [("ctm-parity-64", 128), ("ctm-transfer-parity-brackets", 2)])
 def test_community_files_with_an_incomplete_card_need_more_settings(stem, outputs, tmp_path, make_model):
     model = make_model(out_dims=outputs)
     torch.save(model.state_dict(), tmp_path / "a.pt")
@@ -85,11 +98,9 @@ def test_community_files_with_an_incomplete_card_need_more_settings(stem, output
 def test_the_error_names_the_missing_ticks_of_the_input_schedule(tmp_path, make_model):
     changes = {"backbone_type": SCHEDULED_BACKBONE, **dict.fromkeys(SCHEDULE_KEYS, 3)}
     torch.save(make_model(**changes).state_dict(), tmp_path / "a.pt")
-    with pytest.raises(
-        ValueError, match=f"does not say {', '.join(sorted(SCHEDULE_KEYS))}, prediction_reshaper; write them"
-    ):
+    with pytest.raises(ValueError, match=f"does not say {', '.join(sorted(SCHEDULE_KEYS))}; write them"):
         convert(tmp_path / "a.pt", tmp_path / "out", COMMUNITY / "ctm-qamnist.yaml")
-    lines = [(COMMUNITY / "ctm-qamnist.yaml").read_text("utf-8"), "prediction_reshaper: [-1]"]
+    lines = [(COMMUNITY / "ctm-qamnist.yaml").read_text("utf-8")]
     (tmp_path / "complete.yaml").write_text("\n".join([*lines, *(f"{key}: 3" for key in SCHEDULE_KEYS)]))
     config = convert(tmp_path / "a.pt", tmp_path / "out", tmp_path / "complete.yaml").model.config
     assert config.has_input_schedule and config.iterations_per_digit == 3 and config.heads == 4
