@@ -100,10 +100,12 @@ class RunSettingsFiles(RunPaths):
             write_text(self.command_file, f"{command} {shlex.join(words)}".strip() + "\n")
         return changes
 
-    def has_other_settings(self, config: RunConfig) -> bool:
-        """Return whether the run directory holds settings, and they differ from others."""
-        text = format_yaml(config.model_dump(mode="json"))
-        return self.config_file.is_file() and read_text(self.config_file) != text
+    def has_settings(self, config: RunConfig) -> bool:
+        """Return whether the run directory holds these settings, under present or former names."""
+        try:
+            return self.load_config() == config
+        except ValueError:  # no run, broken, or its data has moved
+            return False
 
     def load_config(self) -> RunConfig:
         """Load the settings of the run.

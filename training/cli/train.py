@@ -110,7 +110,7 @@ def save_train_command(args: argparse.Namespace, config: RunConfig, run_dir: Run
     command = os.environ.get("CTM_COMMAND") or format_train_command(args, config)
     # A run without a saved step may start over with other settings.
     starts_over = args.restart or not run_dir.has_checkpoint
-    run_dir.save_command(command, replace=starts_over and run_dir.has_other_settings(config))
+    run_dir.save_command(command, replace=starts_over and not run_dir.has_settings(config))
 
 
 def report_finished_run(run_dir: RunDir, changes: list[SettingChange]) -> None:
