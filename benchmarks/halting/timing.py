@@ -18,7 +18,7 @@ from inference import Engine
 from inference.halting.policies import EnergyBelow, HaltingPolicy
 from training.tasks.splits import TEST, make_generator
 
-BATCH_SIZES = ((1, 1), (32, 32), (256, 256), (2048, 256))  # rows, slots
+BATCH_SIZES = ((1, 1), (16, 16), (32, 32), (256, 256), (2048, 256))  # rows, slots
 NUM_ROUNDS = 21
 NUM_STREAM_ROUNDS = 5  # rounds with more rows than slots
 
@@ -35,7 +35,7 @@ def measure_time_savings(frozen_model: FrozenModel, head: EnergyHead, threshold:
             inputs = task.sample(TEST, num_rows, make_generator("clock", num_rows)).inputs
             num_rounds = NUM_ROUNDS if num_rows == num_slots else NUM_STREAM_ROUNDS
             savings = measure_halting_savings(model, inputs, EnergyBelow(threshold), num_slots, num_rounds)
-            results.append({"rows": num_rows, "seats": num_slots, **savings})
+            results.append({"rows": num_rows, "slots": num_slots, **savings})
     finally:
         torch.set_num_threads(previous_num_threads)
     return results

@@ -93,7 +93,7 @@ def test_comparison_has_all_policies_and_is_cached_and_summarised(make_frozen_mo
     assert first["rules"]["fixed"]["normalised_area"] == 0 and first["rules"]["oracle"]["normalised_area"] == 1
     assert first["n"]["calibration"] > 300 and first["deployed"].keys() >= {"energy", "certainty"}
     assert first["rules"]["energy: wait"]["reliability"]["ece"] <= 1
-    assert [(entry["rows"], entry["seats"]) for entry in first["time"]] == [(4, 4), (9, 4)]
+    assert [(entry["rows"], entry["slots"]) for entry in first["time"]] == [(4, 4), (9, 4)]
     assert all(0 <= entry["ticks_saved"] < 1 and entry["seconds"]["full"] > 0 for entry in first["time"])
 
     def fail(*_):
