@@ -30,10 +30,18 @@ class AnswerFormat:
     scored_positions: int | None = None
     is_ctc: bool = False
 
-    @property
-    def first_scored(self) -> int:
-        """Index of the first scored position."""
-        return 0 if self.scored_positions is None else self.positions - self.scored_positions
+    def sum_scored(self, by_position: Float[Tensor, "B P T"], last_position: Int[Tensor, " B"]) -> Float[Tensor, "B T"]:
+        """Return the sum over the scored positions up to the last one that counts.
+
+        Args:
+            by_position: Values of every position at every tick.
+            last_position: Index of the last position that counts.
+        """
+        position = torch.arange(self.positions)
+        is_scored = position <= last_position.unsqueeze(1)
+        if self.scored_positions is not None:
+            is_scored &= position > (last_position - self.scored_positions).unsqueeze(1)
+        return (by_position * is_scored.unsqueeze(2)).sum(1)
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,7 @@ def compute_confidence(
     fitted = metadata.confidence
     temperatures = get_temperatures(metadata, logits.size(2), limit)
     by_position = compute_log_probabilities(logits, temperatures, answer_format)
-    whole = by_position[:, answer_format.first_scored :].sum(1)
+    whole = answer_format.sum_scored(by_position, last_position)
     if fitted is None:
         p_correct = None if energy is None else metadata.energy.compute_p_correct(energy, certainty.mean(1))
         return Confidence(

@@ -76,7 +76,7 @@ def test_a_sequence_is_answered(client):
     [
         ("", "parity-16", "", "Type some bits"),
         ("12", "parity-16", "", "0 and 1 only"),
-        ("1 2 3", "arithmetic", "", "exactly 4 numbers"),
+        ("1 2", "arithmetic", "", "3 to 6 numbers, got 2"),
         ("1 2 3 nan", "arithmetic", "", "not a whole number"),
         ("1", "gone", "", "no checkpoint called"),
         ("1", "parity-16", "energy", "not a halting rule"),

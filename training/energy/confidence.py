@@ -131,7 +131,10 @@ def fit_confidence(
     temperatures = fit_temperatures(samples, answer_format)
     by_position = compute_log_probabilities(samples.logits, temperatures, answer_format)
     whole = fit_confidence_model(
-        samples, samples.correct, samples.certainty.mean(1), by_position[:, answer_format.first_scored :].sum(1)
+        samples,
+        samples.correct,
+        samples.certainty.mean(1),
+        answer_format.sum_scored(by_position, samples.last_position),
     )
     last = None
     if has_separate_last_position(task):
@@ -162,7 +165,7 @@ def fit_temperatures(samples: ConfidenceSamples, answer_format: AnswerFormat) ->
         for _ in range(TEMPERATURE_STEPS):
             temperatures = compute_temperatures(coefficients, slope)
             by_position = compute_log_probabilities(samples.logits, temperatures, answer_format)
-            p = by_position[:, answer_format.first_scored :].sum(1)[is_answer_tick].exp()
+            p = answer_format.sum_scored(by_position, samples.last_position)[is_answer_tick].exp()
             loss = F.binary_cross_entropy(p * (1 - 2 * smoothing) + smoothing, labels)
             optimizer.zero_grad()
             loss.backward()

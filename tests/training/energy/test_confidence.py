@@ -85,6 +85,13 @@ def test_an_answer_is_as_probable_as_its_scored_positions():
         assert confidence.p_correct is None and confidence.p_last is None
 
 
+def test_positions_after_the_last_one_do_not_count():
+    by_position = torch.tensor([[[1.0], [2.0], [4.0]]]).repeat(3, 1, 1)
+    last_position = torch.tensor([0, 1, 2])
+    assert AnswerFormat(3).sum_scored(by_position, last_position).flatten().tolist() == [1, 3, 7]
+    assert AnswerFormat(3, 1).sum_scored(by_position, last_position).flatten().tolist() == [1, 2, 4]
+
+
 def test_a_ctc_answer_is_as_probable_as_the_choices_of_all_its_ticks():
     logits = torch.tensor([[[0.0, 0.0], [2.0, 1.0]]])
     log_p = compute_log_probabilities(logits, torch.ones(2), AnswerFormat(1, is_ctc=True))
