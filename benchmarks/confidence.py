@@ -27,6 +27,7 @@ from training.energy.confidence import get_answer_format
 from training.familiarity import compute_input_limit
 from training.finalize import get_default_policy
 from training.tasks import Task, build_task
+from training.tasks.digits import load_images
 
 RESULT_FILE = ROOT / "benchmarks" / "confidence.json"
 MODELS = ("digits", "digits-ff", "digits-lstm")
@@ -60,12 +61,10 @@ KINDS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
 }
 
 
-def iterate_test_images(task: Task, count: int) -> Iterator[np.ndarray]:
-    """Yield test samples of a task, shape (h, w, 3)."""
-    batch = task.load_full_split("test")
-    assert batch is not None
-    for image in batch.inputs[:count].numpy():
-        yield np.repeat(np.moveaxis(image, 0, -1), 3, 2) if image.shape[0] == 1 else np.moveaxis(image, 0, -1)
+def iterate_test_digits(count: int) -> Iterator[np.ndarray]:
+    """Yield test digits, light on black, shape (h, w, 3)."""
+    for image in load_images("test")[0][:count].numpy():
+        yield np.repeat(np.moveaxis(image, 0, -1), 3, 2)
 
 
 @torch.inference_mode()
@@ -102,7 +101,7 @@ def measure(name: str, count: int, seed: int) -> Iterator[dict[str, Any]]:
     task, policy = build_task(checkpoint.task), get_default_policy(checkpoint.halting)
     for kind in ("test samples", *KINDS):
         generator = np.random.default_rng(seed)
-        images = (KINDS[kind](generator) for _ in range(count)) if kind in KINDS else iterate_test_images(task, count)
+        images = (KINDS[kind](generator) for _ in range(count)) if kind in KINDS else iterate_test_digits(count)
         shown, rejected = [], 0
         for image in images:
             try:

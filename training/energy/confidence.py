@@ -31,7 +31,7 @@ from training.tasks.base import Batch
 from training.tasks.splits import CALIBRATION
 
 MAX_LOGITS = 20_000_000  # logits of all samples together: 80 MB
-MAX_TEMPERATURE = 20.0
+MAX_TEMPERATURE = 1_000.0
 TEMPERATURE_LEARNING_RATE = 0.05
 TEMPERATURE_STEPS = 120
 
