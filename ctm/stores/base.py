@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -107,17 +107,29 @@ def is_complete_checkpoint(folder: Path) -> bool:
 
 
 def describe_checkpoint_dir(folder: Path, name: str, revision: str | None = None) -> CheckpointDescription:
-    """Describe a checkpoint directory. Its date (UTC) is that of the newest of config and weights."""
+    """Describe a checkpoint directory. Its date is that of its metrics, else (UTC) that of the newest of config and weights."""
     weights = [path for path in list_weight_files(folder) if path.is_file()]
     modified = max(path.stat().st_mtime for path in (*weights, folder / CONFIG_NAME))
+    info = read_checkpoint_info(folder)
     return CheckpointDescription(
         name=name,
         revision=revision,
-        last_modified=datetime.fromtimestamp(modified, UTC).date().isoformat(),
+        last_modified=read_date(info["metrics"]) or datetime.fromtimestamp(modified, UTC).date().isoformat(),
         size_bytes=sum(path.stat().st_size for path in weights),
         is_downloaded=is_complete_checkpoint(folder),
-        **read_checkpoint_info(folder),
+        **info,
     )
+
+
+def read_date(metrics: dict[str, Any]) -> str:
+    """Return the date on which a checkpoint was measured, ISO 8601; empty if its metrics state none.
+
+    The times of files do not tell it: a clone or a download sets them anew.
+    """
+    try:
+        return date.fromisoformat(metrics["date"]).isoformat()
+    except (KeyError, TypeError, ValueError):
+        return ""
 
 
 def read_checkpoint_info(folder: Path) -> dict[str, Any]:

@@ -154,12 +154,15 @@ def format_count(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def check_at_least(minimum: int, **values: int) -> None:
-    """Check that all values are at least `minimum`.
+def check_count(syntax: str, count: int) -> None:
+    """Check that the number N in the text of a policy is at least 1.
+
+    Args:
+        syntax: Text of the policy with N for the number, such as "same=N".
+        count: The number.
 
     Raises:
-        ValueError: A value is smaller; the message names it.
+        ValueError: The number is smaller; the message names the policy.
     """
-    for name, value in values.items():
-        if value < minimum:
-            raise ValueError(f"{name} must be at least {minimum}: got {value}.")
+    if count < 1:
+        raise ValueError(f"In {syntax}, N must be at least 1: got {count}.")

@@ -7,7 +7,7 @@ def describe_evidence(record: PolicyRecord) -> str:
     """Return the guarantee and the calibration results of a policy in sentences; empty if there are none."""
     sentences = []
     if record.tolerance is not None:
-        cost = f"at most {100 * record.tolerance:.3g} points of" if record.tolerance else "no"
+        cost = f"at most {format_points(record.tolerance)} of" if record.tolerance else "no"
         sentences.append(f"It uses the fewest ticks that lose {cost} accuracy.")
     if record.promise and record.n is not None:
         sentences.append(
@@ -15,9 +15,26 @@ def describe_evidence(record: PolicyRecord) -> str:
             f"{describe_confidence(record.promise)}, on data like the {record.n:,} calibration samples."
         )
     if record.accuracy is not None and record.mean_ticks is not None and record.n is not None:
-        result = f"{record.accuracy:.1%} correct in {record.mean_ticks:.1f} ticks on average"
+        result = f"{record.accuracy:.1%} correct in {format_mean_ticks(record.mean_ticks)} on average"
         sentences.append(f"On {record.n:,} calibration samples: {result}.")
     return " ".join(sentences)
+
+
+def format_points(share: float) -> str:
+    """Return a share in percentage points: "1 point", "0.5 points"."""
+    points = f"{100 * share:.3g}"
+    return f"{points} point{'' if points == '1' else 's'}"
+
+
+def format_mean_ticks(mean: float) -> str:
+    """Return a mean number of ticks: "1 tick", "4.1 ticks"."""
+    ticks = format_mean(mean)
+    return f"{ticks} tick{'' if ticks == '1' else 's'}"
+
+
+def format_mean(mean: float) -> str:
+    """Return a mean with one decimal; a whole number without it: "1", "4.1"."""
+    return f"{mean:.1f}".removesuffix(".0")
 
 
 def describe_confidence(guarantee: RiskGuaranteeRecord) -> str:

@@ -29,7 +29,7 @@ from ctm.modules.readout import compute_ctc_emission_mask
 from inference.halting.base import (
     ChartLine,
     HaltingPolicy,
-    check_at_least,
+    check_count,
     format_against_threshold,
     format_count,
     format_for_display,
@@ -76,7 +76,7 @@ class FixedTicks(HaltingPolicy):
     examples: ClassVar[tuple[str, ...]] = ("ticks=12",)
 
     def __post_init__(self) -> None:
-        check_at_least(1, ticks=self.ticks)
+        check_count("ticks=N", self.ticks)
 
     @property
     def min_ticks(self) -> int:
@@ -114,7 +114,7 @@ class EnergyConverged(HaltingPolicy):
     examples: ClassVar[tuple[str, ...]] = ("converged<0.01x3",)
 
     def __post_init__(self) -> None:
-        check_at_least(1, patience=self.patience)
+        check_count(f"converged<{format_number(self.tolerance)}xN", self.patience)
 
     @property
     def lookback(self) -> int:
@@ -171,7 +171,7 @@ class LabelsEmitted(HaltingPolicy):
     lookback: ClassVar[int] = 1_000_000  # all ticks
 
     def __post_init__(self) -> None:
-        check_at_least(1, labels=self.labels)
+        check_count("said=N", self.labels)
 
     @property
     def min_ticks(self) -> int:

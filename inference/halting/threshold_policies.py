@@ -13,7 +13,7 @@ from ctm.messages import truncate_repr
 from inference.halting.base import (
     ChartLine,
     HaltingPolicy,
-    check_at_least,
+    check_count,
     format_against_threshold,
     format_for_display,
     format_number,
@@ -274,7 +274,7 @@ class SameAnswer(ThresholdPolicy):
     examples: ClassVar[tuple[str, ...]] = ("same=4",)
 
     def __post_init__(self) -> None:
-        check_at_least(1, ticks=self.ticks)
+        check_count("same=N", self.ticks)
 
     @property
     def lookback(self) -> int:

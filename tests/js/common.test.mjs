@@ -11,6 +11,8 @@ import {
   formatDecimal,
   formatDuration,
   formatExact,
+  formatFixed,
+  formatMean,
   formatPercent,
   formatProbability,
   formatSignificant,
@@ -19,6 +21,7 @@ import {
 import { groupFramesByCell, reflectPosition } from "../../ui/static/common/motion.js";
 import { createMount } from "../../ui/static/common/mount.js";
 import { findRoundStep, findTickStep, listRoundNumbers } from "../../ui/static/common/scale.js";
+import { CheckpointSelection } from "../../ui/static/common/selection.js";
 import {
   clamp,
   decodeBytes,
@@ -47,6 +50,17 @@ const INVALID_VALUES = [
   Symbol("x"),
   5n,
 ];
+
+test("a late result of a checkpoint that is no longer selected is ignored", () => {
+  const selection = new CheckpointSelection();
+  assert.ok(selection.accepts({ checkpoint: "digits" }), "nothing is selected yet");
+  assert.ok(selection.accepts({ selected: "parity-16" }));
+  assert.ok(!selection.accepts({ checkpoint: "digits", problem: "No." }));
+  assert.ok(selection.accepts({ checkpoint: "parity-16" }));
+  assert.ok(selection.accepts(null) && selection.accepts({ problem: "No." }));
+  assert.ok(selection.accepts({ selected: "digits" }));
+  assert.ok(selection.accepts({ checkpoint: "digits" }));
+});
 
 test("isNumber accepts finite numbers only", () => {
   for (const value of INVALID_VALUES) assert.equal(isNumber(value), false);
@@ -138,12 +152,18 @@ test("numbers are formatted as short as possible", () => {
   assert.equal(formatExact(12345.5), "12,345.5");
 });
 
-test("percentages are exact only at their ends", () => {
+test("a number that rounds to zero has no sign, and a whole mean no decimal", () => {
+  assert.equal(formatFixed(-0.001, 2), "0.00");
+  assert.equal(formatFixed(-0.006, 2), "\u22120.01");
+  assert.deepEqual([1, 4.12, 25.96].map(formatMean), ["1", "4.1", "26"]);
+});
+
+test("probabilities are never exactly 0% or 100%", () => {
   const cases = [
-    [0, "0%"],
-    [1, "100%"],
-    [-0.1, "0%"],
-    [1.2, "100%"],
+    [0, "<0.1%"],
+    [1, ">99.9%"],
+    [0.97, "97.0%"],
+    [0.94, "94%"],
     [0.0004, "<0.1%"],
     [0.9996, ">99.9%"],
     [0.005, "0.5%"],

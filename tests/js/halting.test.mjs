@@ -96,12 +96,12 @@ test("a level is described in numbers", () => {
   const [curve] = parseHalting(VALUE).curves;
   assert.deepEqual(describeLevel(curve, 3), {
     accuracy: "97.0%",
-    loss: "2.0 points",
-    ticks: "3.0",
+    loss: "2 points",
+    ticks: "3",
     policy: "energy<1",
   });
   assert.deepEqual(describeLevel(curve, 4).loss, "nothing");
-  assert.equal(describeLevel(curve, 0.5).ticks, "needs at least 1.0");
+  assert.equal(describeLevel(curve, 0.5).ticks, "needs at least 1");
   assert.equal(describeLevel({ ...curve, form: "" }, 3).policy, "", "an oracle has no policy");
   assert.equal(describeLevel({ ...curve, corners: [[1, 1, 0.123456789]] }, 3).policy, "energy<0.12346");
 });

@@ -38,6 +38,7 @@ test("an entry is described at each tick and after it stopped", () => {
   assert.equal(describeEntry({ ...entry, answerTick: 3 }, 9), "stopped after 3 of 6 ticks: c");
   assert.equal(describeEntry({ ...entry, answers: [] }, 1), "tick 1: ");
   assert.equal(describeEntry({ ...entry, problem: "No." }, 1), "No.");
+  assert.equal(describeEntry({ ...entry, ticks: 1, iterations: 1, answerTick: 1 }, 1), "one pass, no ticks: a");
 });
 
 test("a result names the entries that stopped first", () => {

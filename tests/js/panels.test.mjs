@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parseActivity } from "../../ui/static/thought/panels/activity.js";
+import { activityPanel, parseActivity } from "../../ui/static/thought/panels/activity.js";
 import {
   answerPanel,
   computeColourStrength,
@@ -17,6 +17,7 @@ import {
 } from "../../ui/static/thought/panels/attention.js";
 import { buildEnergyScale, chartPanel, describeChange, findTickAt } from "../../ui/static/thought/panels/chart.js";
 import { ctcPanel, findRoomBeside, parseEmissions } from "../../ui/static/thought/panels/ctc.js";
+import { inputPanel } from "../../ui/static/thought/panels/input.js";
 import { parseRoutes, reachesGoal, routePanel } from "../../ui/static/thought/panels/route.js";
 import { findPhase, parseSchedule, schedulePanel } from "../../ui/static/thought/panels/schedule.js";
 import { describeVerdict, getPrediction, parseStack, stackPanel } from "../../ui/static/thought/panels/stack.js";
@@ -119,6 +120,25 @@ test("the answer panel omits answers that have their own panel", () => {
   assert.equal(answerPanel.select({ answer: { kind: "spoken" } }), null);
   assert.equal(answerPanel.select({ answer: { kind: "positions" }, stack: {} }), null);
   assert.deepEqual(answerPanel.select({ answer: { kind: "classes" }, stack: null }), { kind: "classes" });
+});
+
+test("a model without ticks has no chart and no neurons by tick, and shows its picture", () => {
+  const picture = { kind: "picture", width: 2, height: 2 };
+  const thought = {
+    iterations: 1,
+    ticks: 1,
+    activity: {},
+    input: picture,
+    routes: null,
+    attention: null,
+    schedule: null,
+  };
+  const select = (changes) =>
+    [chartPanel, activityPanel, inputPanel].map((panel) => panel.select({ ...thought, ...changes }));
+  assert.deepEqual(select({}), [null, null, picture]);
+  const { attention } = { attention: {} };
+  assert.deepEqual(select({ iterations: 2, attention }).map(Boolean), [true, true, false]);
+  assert.equal(inputPanel.select({ ...thought, input: { kind: "sequence" } }), null);
 });
 
 test("the energy scale has round labels and a minimum size", () => {
@@ -346,7 +366,7 @@ test("a verdict states the last prediction and whether it is correct", () => {
   ]);
   assert.deepEqual(describeVerdict(PREDICTIONS, stack, 3), [
     "not balanced, closed wrongly",
-    "100% probability, correct for a wrong reason",
+    ">99.9% probability, correct for a wrong reason",
   ]);
   assert.equal(getPrediction(PREDICTIONS, 3, 2), 3, "an invalid class is clamped");
 });

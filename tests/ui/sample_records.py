@@ -35,7 +35,7 @@ def make_tracking_record() -> dict[str, Any]:
         "kind": "positions",
         "labels": [str(at) for at in range(16)],
         "chosen": [[8, 15], [6, 12], [5, 8], [5, 6]],
-        "confidence": [[0.3, 0.2], [0.5, 0.4], [0.9, 0.6], [0.99, 0.95]],
+        "probability": [[0.3, 0.2], [0.5, 0.4], [0.9, 0.6], [0.99, 0.95]],
     }
     weights = np.array([[9, 1, 1, 1, 1, 9], [1, 9, 1, 1, 1, 1], [1, 1, 1, 9, 1, 1], [0, 1, 2, 4, 9, 9]], np.uint8) * 28
     attention = {"heads": 1, "map": [6], "data": base64.b64encode(weights.tobytes()).decode()}
@@ -51,7 +51,7 @@ def make_stack_record() -> dict[str, Any]:
         "kind": "positions",
         "labels": ["nothing open", "( open", "[ open", "broken"],
         "chosen": [[1, 1, 0], [1, 2, 2], [1, 2, 3]],
-        "confidence": [[0.9, 0.4, 0.6], [0.9, 0.8, 0.7], [0.9, 0.9, 0.9]],
+        "probability": [[0.9, 0.4, 0.6], [0.9, 0.8, 0.7], [0.9, 0.9, 0.9]],
     }
     return make_record(3, choices, display)
 
@@ -63,7 +63,7 @@ def make_ctc_record() -> dict[str, Any]:
         "kind": "spoken",
         "of": 4,
         "chosen": [4, 1, 1, 0, 4, 2, 3],
-        "confidence": [0.9, 0.8, 0.7, 0.9, 0.6, 0.9, 0.95],
+        "probability": [0.9, 0.8, 0.7, 0.9, 0.6, 0.9, 0.95],
     }
     answers = [[], [1], [1], [1, 0], [1, 0], [1, 0, 2], [1, 0, 2, 3]]
     display = {"kind": "sequence", "items": ["3", "-1.5", "40", "7"], "numbers": numbers}

@@ -39,7 +39,7 @@ def add_path_prefix(app: ASGIApp) -> ASGIApp:
 @contextmanager
 def serve(below_prefix: bool = False) -> Iterator[str]:
     with gr.Blocks() as blocks:
-        thought, number = build_thought_view("thought"), gr.Textbox(elem_id="number")
+        thought, number = build_thought_view(), gr.Textbox(elem_id="number")
         gr.Button("Show", elem_id="show").click(
             lambda: (sample_records.make_tracking_record(), "1"), None, [thought, number]
         )

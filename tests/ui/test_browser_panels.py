@@ -24,7 +24,7 @@ def panels_server():
     """Serve a page with the thought view only. Yield the state that holds the record to show, and the address."""
     state: dict[str, object] = {}
     with gr.Blocks() as blocks:
-        thought, number = build_thought_view("thought"), gr.Textbox(elem_id="number")
+        thought, number = build_thought_view(), gr.Textbox(elem_id="number")
         show = gr.Button("Show", elem_id="show")
         show.click(lambda: (state["value"], str(state["number"])), None, [thought, number])
     _, address, _ = blocks.launch(prevent_thread_lock=True, quiet=True, **pages.get_launch_options())

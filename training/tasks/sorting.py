@@ -127,7 +127,7 @@ class Sorting(Task):
     def generate_input(self, seed: int) -> str:
         """Generate numbers from the test split, rounded to two decimals."""
         numbers = self.sample(TEST, 1, make_generator("invent", seed)).inputs[0]
-        return " ".join(f"{number:.2f}" for number in numbers.tolist())
+        return " ".join(f"{round(number, 2) + 0.0:.2f}" for number in numbers.tolist())  # + 0.0: there is no -0.00
 
 
 def compute_min_gap(lists: Float[Tensor, "B N"]) -> Float[Tensor, " B"]:

@@ -94,14 +94,14 @@ def build_line(
 
 
 def build_answer_heatmap(ticks: list[int], choices: dict[str, Any]) -> dict[str, Any]:
-    """Return a heatmap: probabilities of the top classes, or the confidence at every position of an answer."""
+    """Return a heatmap: probabilities of the top classes, or the probability at every position of an answer."""
     labels = choices["labels"]
     if choices["kind"] == "classes":
         by_class = list(zip(*choices["probabilities"], strict=True))
         top = sorted(sorted(range(len(labels)), key=lambda c: -by_class[c][-1])[:MAX_CLASSES])
         values, names, words = [by_class[c] for c in top], [labels[c] for c in top], None
     else:
-        values = list(zip(*choices["confidence"], strict=True))
+        values = list(zip(*choices["probability"], strict=True))
         names = [f"position {index + 1}" for index in range(len(values))]
         words = [[labels[choice] for choice in row] for row in zip(*choices["chosen"], strict=True)]
     hover = "tick %{x}: %{y} %{text} %{z:.3f}" if words else "tick %{x}: %{y} %{z:.3f}"
@@ -120,7 +120,7 @@ def build_answer_heatmap(ticks: list[int], choices: dict[str, Any]) -> dict[str,
 
 
 def build_emission_trace(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the trace of a CTC sorting answer: each number at the tick that emits it, colored by its confidence.
+    """Return the trace of a CTC sorting answer: each number at the tick that emits it, colored by its probability.
 
     The y position is the number itself, so a sorted sequence rises monotonically.
     """
@@ -131,7 +131,7 @@ def build_emission_trace(record: dict[str, Any]) -> dict[str, Any]:
     numbers = record["input"]["numbers"]
     words = record["input"]["items"]
     marker = {
-        "color": [choices["confidence"][at] for at in emission_ticks],
+        "color": [choices["probability"][at] for at in emission_ticks],
         "cmin": 0,
         "cmax": 1,
         "colorscale": "Viridis",

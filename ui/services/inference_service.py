@@ -109,7 +109,8 @@ class InferenceService:
         """
         info = self.get_checkpoint_info(name)
         titles = {other: self._get_title(other) for other in self.list_checkpoint_names() if other != name}
-        policies = [(f"Rule: {option.name}", f"rule:{policy}") for policy, option in info.policy_options.items()]
+        options = info.policy_options.items() if info.iterations > 1 else ()
+        policies = [(f"Rule: {option.name}", f"rule:{policy}") for policy, option in options]
         same_task = [other for other, title in titles.items() if title == info.title]
         return policies + [
             (f"Model: {format_checkpoint_label(other, info.title)}", f"model:{other}") for other in same_task

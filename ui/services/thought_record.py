@@ -13,6 +13,7 @@ from ctm.checkpoint.metadata import HaltingMetadata
 from inference import HaltingPolicy, Recorder
 from inference.confidence import FAMILIAR, Confidence, ConfidenceLimit, compute_confidence, get_temperatures
 from inference.dynamic_batcher import InferenceResult
+from inference.halting.evidence import format_mean
 from training.energy.confidence import get_answer_format
 from training.tasks import Task
 from training.tasks.base import TaskAnswer, TaskInput
@@ -36,10 +37,10 @@ def summarize_metrics(metrics: dict[str, Any]) -> str:
         return "No accuracy was measured yet."
     held_out = evaluations[0]
     split = re.sub(r"[^\w .-]", "", held_out["split"])[:60]  # the name may come from another author's file
-    return (
-        f"{held_out['accuracy_halted']:.1%} accuracy on {held_out['n']:,} held-out samples ({split}), "
-        f"in {held_out['mean_ticks']:.1f} of {held_out['iterations']} ticks on average."
-    )
+    accuracy = f"{held_out['accuracy_halted']:.1%} accuracy on {held_out['n']:,} held-out samples ({split})"
+    if held_out["iterations"] == 1:
+        return f"{accuracy}."
+    return f"{accuracy}, in {format_mean(held_out['mean_ticks'])} of {held_out['iterations']} ticks on average."
 
 
 def build_thought_record(
@@ -87,7 +88,7 @@ def build_thought_record(
         "listening": task_input.display.get("listening", 0),
         "halted_by": engine_result.halted_by[0],
         "policy": str(policy),
-        "promise": "" if limit.is_unfamiliar else get_guarantee(halting, str(policy)),
+        "promise": "" if limit.is_unfamiliar or recorder.max_ticks == 1 else get_guarantee(halting, str(policy)),
         "unfamiliar": describe_unfamiliarity(task_input, limit),
         "answer": answer.value,
         "label": answer.label,

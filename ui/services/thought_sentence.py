@@ -1,5 +1,6 @@
 """Words for one thought: the verdict, the confidence, and why the model stopped."""
 
+import re
 from typing import Any, Literal
 
 from inference import Recorder, parse
@@ -69,7 +70,11 @@ def format_sentence(
         halt_reason: Why the policy stopped the row; see `get_halt_reason`.
         states_result: Whether the answer itself says whether it is correct.
     """
-    parts = [f"{answer_text}.", "" if states_result else format_verdict(record), format_confidence(record)]
+    parts = [
+        f"{replace_hyphens(answer_text)}.",
+        "" if states_result else format_verdict(record),
+        format_confidence(record),
+    ]
     return " ".join(filter(None, [*parts, format_ending(record, halt_reason)]))
 
 
@@ -77,7 +82,7 @@ def format_verdict(record: dict[str, Any]) -> str:
     """Return whether the answer is correct, as a sentence; empty if the correct answer is not known."""
     if record["verdict"] == "correct":
         return "Correct."
-    return "" if record["truth"] is None else f"Wrong: the correct answer is {record['truth']}."
+    return "" if record["truth"] is None else f"Wrong: the correct answer is {replace_hyphens(record['truth'])}."
 
 
 def format_confidence(record: dict[str, Any]) -> str:
@@ -112,10 +117,15 @@ def format_ending(record: dict[str, Any], halt_reason: str) -> str:
     return f"{ending}, so the answer is taken from tick {answer_tick}, where it was most certain."
 
 
+def replace_hyphens(text: str) -> str:
+    """Return a text whose numbers have true minus signs; hyphens in words stay."""
+    return re.sub(r"(?<![^\W\d])-(?= ?[\d.])", "\N{MINUS SIGN}", text)
+
+
 def format_probability(share: float) -> str:
-    """Format a probability as a percentage, which is never 0% or 100%."""
+    """Format a probability as a percentage, which is never 0% or 100%; as `formatProbability` of the page does."""
     if share > 0.999:
-        return "over 99.9%"
+        return ">99.9%"
     if share < 0.001:
-        return "under 0.1%"
+        return "<0.1%"
     return f"{share:.0%}" if 0.05 <= share <= 0.95 else f"{share:.1%}"

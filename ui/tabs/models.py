@@ -220,7 +220,7 @@ def format_model_facts(model: dict[str, Any]) -> str:
         "source": ORIGIN_LABELS[model["origin"]] + ("" if model["is_downloaded"] else ", not downloaded"),
         "task": escape_markdown(model["title"]) or "unknown",
         "measured": escape_markdown(model["summary"]),
-        "size": f"{config['d_model']:,} neurons, up to {config.get('iterations', 1)} ticks",
+        "size": f"{config['d_model']:,} neurons" + format_max_ticks(config.get("iterations", 1)),
         "download size": f"{model['size'] / 2**20:,.1f} MB",
         "updated": escape_markdown(model["updated"]),
         "publication": escape_markdown(model["published"]),
@@ -228,6 +228,11 @@ def format_model_facts(model: dict[str, Any]) -> str:
     if model["revision"]:
         rows["revision"] = f"[`{model['revision'][:7]}`]({model['page']})"
     return f"### {escape_markdown(name.partition('@')[0])}\n\n{format_table(rows)}"
+
+
+def format_max_ticks(ticks: int) -> str:
+    """Return how many ticks a model has at most, to follow its number of neurons; one tick means feed-forward."""
+    return f", up to {ticks} ticks" if ticks > 1 else ", feed-forward (no ticks)"
 
 
 def format_download_progress(status: dict[str, Any]) -> str:

@@ -43,13 +43,12 @@ def build_policy_update(info: CheckpointInfo) -> gr.Dropdown:
     return gr.Dropdown(list_policy_choices(info), value=default, info=get_policy_info(info, default))
 
 
-def select_clicked_policy(info: CheckpointInfo, value: Any) -> gr.Dropdown:
-    """Return the choice of a policy that the user clicked in the halting view.
+def select_policy(info: CheckpointInfo, policy: str) -> gr.Dropdown:
+    """Return the choice that belongs to the text of a policy, with its evidence: typed, pasted or clicked.
 
     Args:
         info: The checkpoint.
-        value: Value of the halting view, from the browser.
+        policy: Text of the policy, from the browser.
     """
-    policy = str(value.get("policy", "")) if isinstance(value, dict) else ""
     choice = policy if policy in info.policy_options else CUSTOM_POLICY
-    return gr.Dropdown(value=choice, info=get_policy_info(info, policy))
+    return gr.Dropdown(list_policy_choices(info), value=choice, info=get_policy_info(info, policy))

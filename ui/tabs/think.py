@@ -18,8 +18,6 @@ from ui.services.inference_service import MAX_COMPARED, CheckpointInfo, Inferenc
 from ui.tabs.error_messages import call_service
 from ui.tabs.event_options import INFERENCE_EVENT, PRIVATE_EVENT, Updates
 from ui.tabs.policy_choices import (
-    CUSTOM_POLICY,
-    CUSTOM_POLICY_INFO,
     JS_GET_CLICKED_POLICY,
     JS_GET_POLICY_TEXT,
     POLICY_SYNTAX_HELP,
@@ -27,13 +25,17 @@ from ui.tabs.policy_choices import (
     get_default_policy,
     get_policy_info,
     list_policy_choices,
-    select_clicked_policy,
+    select_policy,
 )
 from ui.tabs.think_api import build_api
 from ui.tabs.think_inputs import build_editor_value_from_image, build_image_inputs, build_text_inputs
 
 NO_CHECKPOINT_MESSAGE = "There is no model yet. Train one: `python -m training train configs/digits.yaml`."
 MAX_SEED = 2**31
+# Run in the browser. The other outputs of a prediction ignore a late result themselves; a Plotly figure cannot.
+JS_CLEAR_LATE_FIGURE = (
+    "(selected, record) => (record?.checkpoint && record.checkpoint !== selected ? null : { __type__: 'update' })"
+)
 
 
 def build_think_tab(inference_service: InferenceService) -> gr.Dropdown | None:
@@ -83,20 +85,21 @@ class ThinkTab:
         self.images = build_image_inputs(self.inference_service, first)
         self.texts = build_text_inputs(self.inference_service, first)
         default_policy = get_default_policy(first)
-        self.policy_choice = gr.Dropdown(
-            list_policy_choices(first),
-            label="Stopping rule",
-            info=get_policy_info(first, default_policy),
-            elem_id="policy",
-        )
-        self.policy = gr.Textbox(
-            default_policy,
-            label="Rule",
-            info=POLICY_SYNTAX_HELP,
-            max_length=500,
-            elem_id="policy-text",
-            interactive=True,
-        )
+        with gr.Column(visible=first.iterations > 1) as self.policy_column:
+            self.policy_choice = gr.Dropdown(
+                list_policy_choices(first),
+                label="Stopping rule",
+                info=get_policy_info(first, default_policy),
+                elem_id="policy",
+            )
+            self.policy = gr.Textbox(
+                default_policy,
+                label="Rule",
+                info=POLICY_SYNTAX_HELP,
+                max_length=500,
+                elem_id="policy-text",
+                interactive=True,
+            )
         self.compare_with = gr.Dropdown(
             self.inference_service.list_comparison_choices(first.name),
             value=[],
@@ -108,11 +111,14 @@ class ThinkTab:
         )
 
     def _build_outputs(self, first: CheckpointInfo) -> None:
-        self.comparison = build_html_component("compare", "comparison")
-        self.thought = build_thought_view()
-        with gr.Accordion("Zoomable chart", open=False):
+        self.comparison = build_html_component("compare", "comparison", {"selected": first.name})
+        self.thought = build_thought_view({"selected": first.name})
+        has_ticks = first.iterations > 1
+        with gr.Accordion("Zoomable chart", open=False, visible=has_ticks) as self.figure_section:
             self.figure = gr.Plot(show_label=False, elem_id="figure")
-        with gr.Accordion("Accuracy versus thinking time", open=False, elem_id="halting-section"):
+        with gr.Accordion(
+            "Accuracy versus thinking time", open=False, visible=has_ticks, elem_id="halting-section"
+        ) as self.halting_section:
             view = self.inference_service.get_halting_view(first.name)
             self.halting = build_html_component("halting", "halting", view)
 
@@ -127,6 +133,7 @@ class ThinkTab:
                 *self.images.outputs,
                 *self.texts.outputs,
                 self.summary,
+                self.policy_column,
                 self.policy_choice,
                 self.policy,
                 self.compare_with,
@@ -134,6 +141,8 @@ class ThinkTab:
                 self.figure,
                 self.comparison,
                 self.halting,
+                self.figure_section,
+                self.halting_section,
             ],
             **PRIVATE_EVENT,
         )
@@ -148,16 +157,15 @@ class ThinkTab:
         self.policy_choice.input(
             self._describe_policy, [self.checkpoint, self.policy_choice], self.policy_choice, **PRIVATE_EVENT
         )
-        self.policy.input(
-            lambda: gr.Dropdown(value=CUSTOM_POLICY, info=CUSTOM_POLICY_INFO),
-            None,
+        self.policy.change(  # Gradio's `input` event does not fire on paste
+            self._select_policy,
+            [self.checkpoint, self.policy],
             self.policy_choice,
+            trigger_mode="always_last",
+            show_progress="hidden",
             **PRIVATE_EVENT,
         )
         self.halting.input(None, self.halting, self.policy, js=JS_GET_CLICKED_POLICY, **PRIVATE_EVENT)
-        self.halting.input(
-            self._select_clicked_policy, [self.checkpoint, self.halting], self.policy_choice, **PRIVATE_EVENT
-        )
 
     @property
     def _options(self) -> list[Any]:
@@ -169,39 +177,41 @@ class ThinkTab:
         """Return the components that show a prediction."""
         return [self.thought, self.figure, self.comparison]
 
+    def _connect_prediction(self, trigger: Callable[..., Any], predict: Callable[..., Updates], source: Any) -> None:
+        """Run a prediction when an event happens.
+
+        Args:
+            trigger: Method of a component or of an event that adds a listener, such as `button.click`.
+            predict: Handler of the prediction.
+            source: Component that holds the input.
+        """
+        event = trigger(predict, [source, *self._options], self._outputs, **PRIVATE_EVENT | INFERENCE_EVENT)
+        event.then(None, [self.checkpoint, self.thought], self.figure, js=JS_CLEAR_LATE_FIGURE, **PRIVATE_EVENT)
+
     def _connect_images(self) -> None:
         images = self.images
-        predict_event = PRIVATE_EVENT | INFERENCE_EVENT
-        upload_inputs = [images.upload, *self._options]
-        images.run_drawing.click(
-            self._predict_drawing, [images.sketchpad, *self._options], self._outputs, **predict_event
-        )
-        images.run_editor.click(self._predict_drawing, [images.editor, *self._options], self._outputs, **predict_event)
-        images.run_upload.click(self._predict_image, upload_inputs, self._outputs, **predict_event)
+        self._connect_prediction(images.run_drawing.click, self._predict_drawing, images.sketchpad)
+        self._connect_prediction(images.run_editor.click, self._predict_drawing, images.editor)
+        self._connect_prediction(images.run_upload.click, self._predict_image, images.upload)
         images.regenerate.click(
             lambda name: self._generate_image(name)[images.editor], self.checkpoint, images.editor, **PRIVATE_EVENT
         )
         images.edit.click(
             self._edit_upload, [images.upload, self.checkpoint], [images.editor, images.tabs], **PRIVATE_EVENT
         )
-        images.examples.click(
-            self._open_example, [images.examples, self.checkpoint], [images.upload, images.editor], **PRIVATE_EVENT
-        ).then(self._predict_image, upload_inputs, self._outputs, **predict_event)
-        images.generate.click(
-            self._generate_image, self.checkpoint, [images.upload, images.editor], **PRIVATE_EVENT
-        ).then(self._predict_image, upload_inputs, self._outputs, **predict_event)
+        shown = [images.upload, images.editor]
+        opened = images.examples.click(self._open_example, [images.examples, self.checkpoint], shown, **PRIVATE_EVENT)
+        self._connect_prediction(opened.then, self._predict_image, images.upload)
+        generated = images.generate.click(self._generate_image, self.checkpoint, shown, **PRIVATE_EVENT)
+        self._connect_prediction(generated.then, self._predict_image, images.upload)
 
     def _connect_texts(self) -> None:
         texts = self.texts
-        inputs = [texts.text, *self._options]
-        predict_event = PRIVATE_EVENT | INFERENCE_EVENT
-        gr.on([texts.run_text.click, texts.text.submit], self._predict_text, inputs, self._outputs, **predict_event)
-        texts.examples.click(lambda sample: sample[0], texts.examples, texts.text, **PRIVATE_EVENT).then(
-            self._predict_text, inputs, self._outputs, **predict_event
-        )
-        texts.generate.click(self._generate_text, self.checkpoint, texts.text, **PRIVATE_EVENT).then(
-            self._predict_text, inputs, self._outputs, **predict_event
-        )
+        opened = texts.examples.click(lambda sample: sample[0], texts.examples, texts.text, **PRIVATE_EVENT)
+        generated = texts.generate.click(self._generate_text, self.checkpoint, texts.text, **PRIVATE_EVENT)
+        triggers = (texts.run_text.click, texts.text.submit, opened.then, generated.then)
+        for trigger in triggers:
+            self._connect_prediction(trigger, self._predict_text, texts.text)
         texts.editor.input(None, texts.editor, texts.text, js=JS_EDITOR_TO_TEXT, **PRIVATE_EVENT)
         texts.text.change(  # Gradio's `input` event does not fire on paste
             None, [texts.text, texts.editor], texts.editor, js=JS_TEXT_TO_EDITOR, **PRIVATE_EVENT
@@ -214,24 +224,30 @@ class ThinkTab:
 
     def _select_checkpoint(self, name: str) -> Updates:
         info = self._get_info(name)
+        has_ticks = info.iterations > 1
         return {
             **self.images.build_updates(self.inference_service, info),
             **self.texts.build_updates(self.inference_service, info),
             self.summary: info.summary,
+            self.policy_column: gr.Column(visible=has_ticks),
             self.policy_choice: build_policy_update(info),
             self.policy: get_default_policy(info),
-            self.compare_with: gr.Dropdown(self.inference_service.list_comparison_choices(name), value=[]),
-            self.thought: None,
+            self.compare_with: gr.Dropdown(
+                self.inference_service.list_comparison_choices(name), value=[], multiselect=True
+            ),
+            self.thought: {"selected": name},
             self.figure: None,
-            self.comparison: None,
+            self.comparison: {"selected": name},
             self.halting: self.inference_service.get_halting_view(name),
+            self.figure_section: gr.Accordion(visible=has_ticks),
+            self.halting_section: gr.Accordion(visible=has_ticks),
         }
 
     def _describe_policy(self, name: str, policy: str) -> gr.Dropdown:
         return gr.Dropdown(info=get_policy_info(self._get_info(name), policy))
 
-    def _select_clicked_policy(self, name: str, value: Any) -> gr.Dropdown:
-        return select_clicked_policy(self._get_info(name), value)
+    def _select_policy(self, name: str, policy: str) -> gr.Dropdown:
+        return select_policy(self._get_info(name), policy)
 
     def _predict_image(self, path: str | None, *options: Any) -> Updates:
         return self._predict(lambda: decode_upload(path), *options)
@@ -258,11 +274,15 @@ class ThinkTab:
             record = self.inference_service.predict(name, user_input, policy)
             rows = self.inference_service.compare(record, user_input, comparison_choices) if comparison_choices else []
         except ValueError as error:
-            return {self.thought: {"problem": str(error)}, self.figure: None, self.comparison: None}
+            return {
+                self.thought: {"problem": str(error), "checkpoint": name},
+                self.figure: None,
+                self.comparison: {"checkpoint": name},
+            }
         return {
             self.thought: record,
-            self.figure: PlotData(type="plotly", plot=json.dumps(build_thought_figure(record))),
-            self.comparison: {"rows": rows} if rows else None,
+            self.figure: build_figure(record),
+            self.comparison: {"checkpoint": name, "rows": rows},
         }
 
     def _build_editor_value(self, name: str, image: np.ndarray) -> Any:
@@ -290,6 +310,13 @@ class ThinkTab:
             self.images.editor: call_service(lambda: self._build_editor_value(name, decode_image(path))),
             self.images.tabs: gr.Tabs(selected="draw"),
         }
+
+
+def build_figure(record: dict[str, Any]) -> PlotData | None:
+    """Return the zoomable figure of a thought; None for a feed-forward model, which has a single answer."""
+    if record["iterations"] == 1:
+        return None
+    return PlotData(type="plotly", plot=json.dumps(build_thought_figure(record)))
 
 
 def decode_upload(path: str | None) -> np.ndarray:

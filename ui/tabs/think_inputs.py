@@ -119,7 +119,7 @@ class TextInputControls:
             self.column: gr.Column(visible=info.input_type == "text"),
             self.editor_column: gr.Column(visible=has_editor(info, "text")),
             self.editor: build_initial_editor_value(inference_service, info, "text"),
-            self.text: gr.Textbox(value="", info=info.input_hint),
+            self.text: gr.Textbox(value="", info=escape_markdown(info.input_hint)),
             self.generate: gr.Button(visible=info.supports_generation),
             self.examples: gr.Dataset(samples=list_example_rows(info, "text")),
         }
@@ -181,7 +181,13 @@ def build_text_inputs(inference_service: InferenceService, info: CheckpointInfo)
     with gr.Column(visible=info.input_type == "text") as column:
         with gr.Column(visible=has_editor(info, "text")) as editor_column:
             editor = build_editor("text-editor", build_initial_editor_value(inference_service, info, "text"))
-        text = gr.Textbox(label="Sequence", info=info.input_hint, max_length=1_000, elem_id="sequence", autofocus=False)
+        text = gr.Textbox(
+            label="Sequence",
+            info=escape_markdown(info.input_hint),
+            max_length=1_000,
+            elem_id="sequence",
+            autofocus=False,
+        )
         run_text = gr.Button("Run", variant="primary", elem_id="run-text")
         generate = gr.Button("Random input", visible=info.supports_generation, elem_id="generate-text")
         examples = build_examples(info, "text", gr.Textbox(visible=False))

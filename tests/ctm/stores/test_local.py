@@ -1,5 +1,6 @@
 """Tests of the store in a local directory."""
 
+import json
 import shutil
 
 import pytest
@@ -27,6 +28,13 @@ def test_a_checkpoint_is_described_without_loading_its_weights(store, checkpoint
         and description.card == "# Parity\n"
     )
     assert len(description.last_modified) == 10
+
+
+@pytest.mark.parametrize(("date", "is_known"), [("2026-11-23", True), ("yesterday", False), (7, False)])
+def test_the_date_of_a_checkpoint_is_that_of_its_metrics(store, checkpoint_dir, date, is_known):
+    """The times of the files are those of the clone."""
+    (checkpoint_dir / "metrics.json").write_text(json.dumps({"date": date, "evaluations": []}))
+    assert (store.describe("mine").last_modified == "2026-11-23") is is_known
 
 
 def test_only_directories_with_a_config_are_listed(store, checkpoint_dir):

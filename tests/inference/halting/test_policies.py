@@ -286,6 +286,12 @@ def test_a_rounded_value_stays_on_its_side_of_the_threshold(value, threshold):
     assert float(text) != threshold and (float(text) > threshold) == (value > threshold)
 
 
+@pytest.mark.parametrize("text", ["same=0", "ticks=0", "said=0", "converged<0.01x0"])
+def test_a_count_of_zero_is_rejected_in_the_words_of_the_policy(text):
+    with pytest.raises(ValueError, match=f"^In {re.escape(text[:-1])}N, N must be at least 1: got 0.$"):
+        parse(text)
+
+
 def test_chart_lines_are_those_whose_crossing_stops_a_row():
     assert parse("energy<-2|certainty>0.9|same=3").chart_lines() == (("energy", -2.0), ("certainty", 0.9))
     for text in ("ticks=3", "certainty.min>0.9", "certainty>1", "energy<-2&certainty>0.9"):

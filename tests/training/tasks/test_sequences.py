@@ -9,6 +9,7 @@ import torch
 
 from ctm.modules.input_schedule import EMPTY_CODE, IMAGE_CODE, MINUS, PLUS
 from training.tasks import make_task
+from training.tasks.base import Batch
 from training.tasks.brackets import SYMBOLS, compute_stack, count_completions, sample_balanced_sequence
 from training.tasks.digits import load_images
 from training.tasks.qamnist import resize_and_normalise
@@ -164,6 +165,15 @@ def test_samples_without_a_row_of_the_split_are_repeated():
     assert is_in_split(TEST, "sorting", torch.empty(0, 10)).dtype == torch.bool
     task = make_task({"kind": "sorting"})
     assert task.generate_input(11) == "-0.29 -1.60 -0.82 0.71 1.58 0.86 0.39 -0.19 -1.64 1.21"
+
+
+def test_generated_numbers_have_no_negative_zero(monkeypatch):
+    task = make_task({"kind": "sorting", "count": 3})
+    batch = Batch(
+        torch.tensor([[-0.004, 0.5, -1.2]]), torch.zeros(1, 3, dtype=torch.long), torch.zeros(1, dtype=torch.long)
+    )
+    monkeypatch.setattr(type(task), "sample", lambda *_: batch)
+    assert task.generate_input(0) == "0.00 0.50 -1.20"
 
 
 @pytest.mark.parametrize(

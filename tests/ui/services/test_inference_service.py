@@ -164,5 +164,5 @@ def test_info_lists_the_policy_of_the_checkpoint_first(inference_service):
     info = inference_service.get_checkpoint_info("parity-16")
     policy, option = next(iter(info.policy_options.items()))
     assert (option.name, policy) == ("Energy below threshold", "energy<-0.05")
-    assert option.description.endswith("On 9 calibration samples: 100.0% correct in 3.0 ticks on average.")
+    assert option.description.endswith("On 9 calibration samples: 100.0% correct in 3 ticks on average.")
     assert all(parse(policy) and option.description for policy, option in info.policy_options.items())

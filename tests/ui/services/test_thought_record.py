@@ -16,13 +16,25 @@ from ui.services.thought_record import (
     get_top_classes,
     select_classes,
 )
-from ui.services.thought_sentence import format_probability, format_sentence, judge_answer
+from ui.services.thought_sentence import format_probability, format_sentence, judge_answer, replace_hyphens
 
 
 def test_a_probability_is_never_displayed_as_0_or_1():
     shares = (1.0, 0.9995, 0.988, 0.5, 0.012, 0.0)
-    expected = ["over 99.9%", "over 99.9%", "98.8%", "50%", "1.2%", "under 0.1%"]
+    expected = [">99.9%", ">99.9%", "98.8%", "50%", "1.2%", "<0.1%"]
     assert [format_probability(share) for share in shares] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("In order: -1.5 0.2 -.3", "In order: \N{MINUS SIGN}1.5 0.2 \N{MINUS SIGN}.3"),
+        ("3 - 3 + 9 is 9 modulo 10", "3 \N{MINUS SIGN} 3 + 9 is 9 modulo 10"),
+        ("It is a T-shirt, type A-1", "It is a T-shirt, type A-1"),
+    ],
+)
+def test_numbers_have_minus_signs_and_words_keep_hyphens(text, expected):
+    assert replace_hyphens(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -132,7 +144,7 @@ def test_a_model_that_gives_up_saves_no_ticks():
     record["verdict"] = judge_answer(False, record)
     assert record["verdict"] == "gave up"
     assert format_sentence("Next comes 417", record, "energy -3.2, below -3") == (
-        "Next comes 417. Wrong: the correct answer is 17. Confidence: under 0.1%. "
+        "Next comes 417. Wrong: the correct answer is 17. Confidence: <0.1%. "
         "It gave up at tick 5 of 16 (energy -3.2, below -3)."
     )
 

@@ -56,7 +56,29 @@ export function formatInteger(value) {
  * @returns {string} Such as "−0.50"; "unknown" if it is no number.
  */
 export function formatDecimal(value) {
-  return isNumber(value) ? replaceHyphens(value.toFixed(2)) : "unknown";
+  return isNumber(value) ? formatFixed(value, 2) : "unknown";
+}
+
+/**
+ * Format a number with a fixed number of decimals. A number that rounds to zero has no sign.
+ *
+ * @param {number} value - The number.
+ * @param {number} decimals - Decimals.
+ * @returns {string} Such as "−0.50" or "0.00".
+ */
+export function formatFixed(value, decimals) {
+  const text = value.toFixed(decimals);
+  return replaceHyphens(Number(text) === 0 ? text.replace("-", "") : text);
+}
+
+/**
+ * Format a mean: with one decimal, or none where it is whole.
+ *
+ * @param {number} value - The mean.
+ * @returns {string} Such as "4.1" or "1".
+ */
+export function formatMean(value) {
+  return formatFixed(value, 1).replace(/\.0$/, "");
 }
 
 /**
@@ -95,15 +117,14 @@ export function formatCompact(value, digits = 4) {
 }
 
 /**
- * Format a probability in everyday words: it is "0%" or "100%" only where it is exactly that.
+ * Format a probability: it is never "0%" or "100%", because it arrives rounded. The server formats it alike.
  *
  * @param {number} value - A share of one.
  * @returns {string} Such as "94%", "0.4%" or "<0.1%".
  */
 export function formatProbability(value) {
-  if (value <= 0 || value >= 1) return `${value <= 0 ? 0 : 100}%`;
   if (value < 0.001 || value > 0.999) return value < 0.5 ? "<0.1%" : ">99.9%";
-  return `${(value * 100).toFixed(value > 0.99 || value < 0.01 ? 1 : 0)}%`;
+  return `${(value * 100).toFixed(value > 0.95 || value < 0.05 ? 1 : 0)}%`;
 }
 
 /**
@@ -114,7 +135,7 @@ export function formatProbability(value) {
  * @returns {string} Such as "97.0%".
  */
 export function formatPercent(value, decimals = 1) {
-  return `${(100 * value).toFixed(decimals)}%`;
+  return `${formatFixed(100 * value, decimals)}%`;
 }
 
 /**

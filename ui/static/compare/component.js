@@ -2,6 +2,7 @@
 
 import { createElement, findParts, setText } from "../common/dom.js";
 import { Playback, prefersReducedMotion } from "../common/playback.js";
+import { CheckpointSelection } from "../common/selection.js";
 import { describeEntry, describeResult } from "./describe.js";
 import { parseComparison } from "./parse.js";
 
@@ -13,6 +14,7 @@ export class CompareComponent {
   #props;
   #parts;
   #playback;
+  #selection = new CheckpointSelection();
   #rows = []; // {entry, root, cells, status}
 
   /** @param {import("../common/mount.js").ComponentContext} context - What Gradio passes. */
@@ -23,8 +25,9 @@ export class CompareComponent {
     this.#parts.replay.addEventListener("click", () => this.#play());
   }
 
-  /** Show the current value from its beginning. */
+  /** Show the current value from its beginning, unless it is a late result of another checkpoint. */
   receive() {
+    if (!this.#selection.accepts(this.#props.value)) return;
     this.#playback.stop();
     const entries = parseComparison(this.#props.value);
     this.#parts.root.hidden = !entries.length;

@@ -13,6 +13,7 @@ export function describeEntry({ problem, ticks, iterations, answers, answerTick 
   if (problem) return problem;
   if (tick < ticks) return `tick ${tick}: ${answers[tick - 1] ?? ""}`;
   const source = answerTick === ticks ? "" : ` with the answer of tick ${answerTick}`;
+  if (iterations === 1) return `one pass, no ticks: ${answers[0] ?? ""}`;
   return `stopped after ${ticks} of ${iterations} ticks${source}: ${answers[answerTick - 1] ?? ""}`;
 }
 

@@ -1,7 +1,7 @@
 /** When a checkpoint stops: what ticks give, its policies, and how reliable its confidence is. */
 
 import { findParts } from "../common/dom.js";
-import { formatInteger } from "../common/format.js";
+import { formatCount, formatInteger, formatMean } from "../common/format.js";
 import { readObject, readText } from "../common/validate.js";
 import { drawCurves, drawReliability } from "./chart.js";
 import { getFirstBudget, parseHalting, roundBudget } from "./parse.js";
@@ -119,7 +119,7 @@ export class HaltingComponent {
     chart.querySelector("[data-now]").setAttribute("d", `M${toX(this.#budget)} ${box.top}V${box.bottom}`);
     if (Number(budget.value) !== this.#budget) budget.value = String(this.#budget);
     const { iterations, curves } = this.#view;
-    const sentence = `With ${this.#budget.toFixed(1)} of ${iterations} ticks on average:`;
+    const sentence = `With ${formatMean(this.#budget)} of ${formatCount(iterations, "tick")} on average:`;
     this.#parts["budget-text"].textContent = sentence;
     levels.replaceChildren(...curves.map((curve) => createLevelRow(curve, this.#budget, (text) => this.#use(text))));
   }

@@ -1,12 +1,13 @@
 /** Tables and sentences of the halting view. */
 
 import { createButton, createElement } from "../common/dom.js";
-import { formatInteger, formatPercent, UNKNOWN } from "../common/format.js";
+import { formatInteger, formatMean, formatPercent, UNKNOWN } from "../common/format.js";
 import { getCurveColour, isDashed } from "./chart.js";
 import { findCorner, isWithin } from "./parse.js";
 
 function formatPoints(share) {
-  return `${(100 * share).toFixed(1)} points`;
+  const points = formatMean(100 * share);
+  return `${points} ${points === "1" ? "point" : "points"}`;
 }
 
 /**
@@ -22,7 +23,7 @@ export function describeLevel(curve, budget) {
   return {
     accuracy: formatPercent(accuracy),
     loss: best > accuracy ? formatPoints(best - accuracy) : "nothing",
-    ticks: isWithin(ticks, budget) ? ticks.toFixed(1) : `needs at least ${ticks.toFixed(1)}`,
+    ticks: isWithin(ticks, budget) ? formatMean(ticks) : `needs at least ${formatMean(ticks)}`,
     policy: curve.form && `${curve.form}${Number(threshold.toPrecision(5))}`,
   };
 }
@@ -83,14 +84,14 @@ export function createLevelRow(curve, budget, onUse) {
 export function createPolicyRow(policy, number, onUse) {
   const { label, text, description, isDefault, ticks, accuracy, heldOut } = policy;
   const help = createElement("div", { class: "halting-muted" }, description);
-  const measured = heldOut ? `${formatPercent(heldOut.accuracy)} in ${heldOut.mean_ticks.toFixed(1)}` : UNKNOWN;
+  const measured = heldOut ? `${formatPercent(heldOut.accuracy)} in ${formatMean(heldOut.mean_ticks)}` : UNKNOWN;
   return createElement(
     "tr",
     {},
     createElement("td", {}, createElement("span", { class: "halting-dot" }, String(number))),
     createElement("td", {}, createElement("strong", {}, label), isDefault ? " (default)" : "", help),
     createCell("accuracy", formatPercent(accuracy)),
-    createCell("ticks", ticks.toFixed(1)),
+    createCell("ticks", formatMean(ticks)),
     createCell("held out", measured),
     createCell("lost", heldOut ? formatPercent(heldOut.lost) : UNKNOWN),
     createElement("td", {}, createUseButton(text, onUse)),

@@ -2,6 +2,7 @@
 
 import { createElement, findParts, setText } from "../common/dom.js";
 import { Playback, prefersReducedMotion } from "../common/playback.js";
+import { CheckpointSelection } from "../common/selection.js";
 import { clamp, readObject, readText } from "../common/validate.js";
 import { describeDuration, describeQuantities } from "./describe.js";
 import { formatCsv } from "./export.js";
@@ -11,6 +12,7 @@ import { answerPanel } from "./panels/answer.js";
 import { attentionPanel } from "./panels/attention.js";
 import { chartPanel, findTickAt } from "./panels/chart.js";
 import { ctcPanel } from "./panels/ctc.js";
+import { inputPanel } from "./panels/input.js";
 import { routePanel } from "./panels/route.js";
 import { schedulePanel } from "./panels/schedule.js";
 import { stackPanel } from "./panels/stack.js";
@@ -32,6 +34,7 @@ const PANELS = [
   stackPanel,
   ctcPanel,
   schedulePanel,
+  inputPanel,
   answerPanel,
   attentionPanel,
   activityPanel,
@@ -43,6 +46,8 @@ export class ThoughtComponent {
   #props;
   #parts;
   #playback;
+  #selection = new CheckpointSelection();
+  #record = {}; // what is shown, as it came
   #thought = null;
   #tick = 1;
   #hasEnded = false; // playing came to its end and nothing has moved since, so playing starts again from tick 1
@@ -61,7 +66,7 @@ export class ThoughtComponent {
 
   /** Width that drawing depends on, in pixels. Heights follow from drawing, so they do not count. */
   get width() {
-    return this.#parts.chart.clientWidth;
+    return this.#parts.root.clientWidth;
   }
 
   #listen() {
@@ -74,20 +79,22 @@ export class ThoughtComponent {
     for (const name of ["pointermove", "pointerdown"]) chart.addEventListener(name, (event) => this.#scrub(event));
     for (const name of ["pointerleave", "pointercancel"]) chart.addEventListener(name, () => this.#endScrub());
     json.addEventListener("click", () => {
-      if (this.#thought) this.#download(JSON.stringify(this.#props.value, null, 1), "application/json", "json");
+      if (this.#thought) this.#download(JSON.stringify(this.#record, null, 1), "application/json", "json");
     });
     csv.addEventListener("click", () => {
       if (this.#thought) this.#download(formatCsv(this.#thought), "text/csv", "csv");
     });
   }
 
-  /** Show the current value from its beginning. */
+  /** Show the current value from its beginning, unless it is a late result of another checkpoint. */
   receive() {
+    if (!this.#selection.accepts(this.#props.value)) return;
+    this.#record = readObject(this.#props.value);
     this.#stop();
     this.#tickBeforeHover = null;
     this.#images = new ImageCache();
-    this.#thought = parseRecord(this.#props.value);
-    const problem = readText(readObject(this.#props.value).problem);
+    this.#thought = parseRecord(this.#record);
+    const problem = readText(this.#record.problem);
     this.#showEmptyText(problem);
     // On a phone the result is below the input: scroll to it, or to the error.
     const isBelow = this.#element.getBoundingClientRect().top > window.innerHeight * 0.8;
@@ -284,7 +291,7 @@ export class ThoughtComponent {
   // --- downloads ---
 
   #download(content, type, extension) {
-    const id = readText(readObject(this.#props.value).id, 40).replace(/\W/g, "") || "one";
+    const id = readText(this.#record.id, 40).replace(/\W/g, "") || "one";
     const url = URL.createObjectURL(new Blob([content], { type }));
     createElement("a", { href: url, download: `thought-${id}.${extension}` }).click();
     setTimeout(() => URL.revokeObjectURL(url), URL_LIFETIME_MS);

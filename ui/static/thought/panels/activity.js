@@ -52,4 +52,10 @@ function describe({ thought }, { neurons }) {
 }
 
 /** @type {import("../panel.js").Panel} */
-export const activityPanel = { name: "activity", select: (thought) => thought.activity, prepare, draw, describe };
+export const activityPanel = {
+  name: "activity",
+  select: ({ activity, iterations }) => (iterations > 1 ? activity : null),
+  prepare,
+  draw,
+  describe,
+};

@@ -299,5 +299,10 @@ function describe(_, { energy, certainty, ticks }) {
   return `${changes} over ${formatCount(ticks, "tick")}`;
 }
 
+/** Select the thought of a model with several ticks; that of a feed-forward model has nothing to draw by tick. */
+function select(thought) {
+  return thought.iterations > 1 ? thought : null;
+}
+
 /** @type {import("../panel.js").Panel} */
-export const chartPanel = { name: "chart", select: (thought) => thought, prepare, draw, describe };
+export const chartPanel = { name: "chart", select, prepare, draw, describe };

@@ -70,7 +70,7 @@ export function describeVerdict(answer, { size, tops }, tick) {
   const verdict = prediction === NOTHING ? "balanced" : prediction === BROKEN ? "not balanced, closed wrongly" : open;
   const isSameVerdict = (prediction === NOTHING) === (top === NOTHING);
   const judgement = prediction === top ? "correct" : isSameVerdict ? "correct for a wrong reason" : "wrong";
-  const probability = formatProbability(readShare(answer.confidence[tick - 1][size - 1]));
+  const probability = formatProbability(readShare(answer.probability[tick - 1][size - 1]));
   return [verdict, `${probability} probability, ${judgement}`];
 }
 
@@ -126,7 +126,7 @@ function drawPrediction(painter, { thought, tick, theme }, { tops }, index, { le
   const prediction = getPrediction(answer, tick, index);
   const middle = left + cellWidth / 2 - 1;
   painter.drawText(input.items[index], middle, floor + 12, { align: "center", size: 18, weight: 600 });
-  const strength = computeColourStrength(answer, answer.confidence[tick - 1][index]);
+  const strength = computeColourStrength(answer, answer.probability[tick - 1][index]);
   painter.drawCell(left, floor + 25, cellWidth - 3, 26, formatColour(getClassColour(prediction), strength * 0.75));
   painter.drawText(TOPS[prediction], middle, floor + 38, { align: "center", size: 15, weight: 600 });
   if (prediction === tops[index]) return;

@@ -1,0 +1,57 @@
+"""Test the handlers of the Think tab: what a choice of the visitor changes."""
+
+import gradio as gr
+import pytest
+
+from tests.ui.conftest import make_checkpoint, make_inference_service
+from ui.tabs.policy_choices import CUSTOM_POLICY, CUSTOM_POLICY_INFO
+from ui.tabs.think import ThinkTab
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory) -> ThinkTab:
+    directory = tmp_path_factory.mktemp("checkpoints")
+    make_checkpoint(directory / "digits", "digits")
+    make_checkpoint(directory / "digits-ff", "digits", kind="ff")
+    make_checkpoint(directory / "chain", "chain")
+    make_checkpoint(directory / "parity", "parity")
+    make_checkpoint(directory / "sorting", "sorting", heads=0, n_synch_action=0)
+    service = make_inference_service(directory)
+    with gr.Blocks():
+        return ThinkTab(service, service.get_checkpoint_info("digits"))
+
+
+@pytest.mark.parametrize(("name", "visible"), [("digits", True), ("digits-ff", False)])
+def test_a_model_of_one_tick_has_no_policies_and_no_charts_by_tick(tab, name, visible):
+    updates = tab._select_checkpoint(name)
+    for component in (tab.policy_column, tab.figure_section, tab.halting_section):
+        assert updates[component].visible is visible
+    choices = [value for _, value in updates[tab.compare_with].choices]
+    assert any(value.startswith("rule:") for value in choices) is visible
+    assert any(value.startswith("model:") for value in choices)
+
+
+def test_a_selection_names_the_checkpoint_to_the_views_so_that_late_results_are_ignored(tab):
+    updates = tab._select_checkpoint("digits-ff")
+    assert updates[tab.thought] == updates[tab.comparison] == {"selected": "digits-ff"}
+    failed = tab._predict_drawing(None, "digits", "", [])
+    assert failed[tab.thought]["checkpoint"] == failed[tab.comparison]["checkpoint"] == "digits"
+
+
+def test_the_text_of_a_policy_selects_its_choice_and_its_evidence(tab):
+    known = tab._select_policy("digits", "energy<-0.05")
+    assert known.value == "energy<-0.05" and "100.0%" in known.info
+    custom = tab._select_policy("digits", "ticks=3")
+    assert (custom.value, custom.info) == (CUSTOM_POLICY, CUSTOM_POLICY_INFO)
+
+
+def test_a_hint_with_asterisks_is_no_markdown(tab):
+    hint = tab._select_checkpoint("chain")[tab.texts.text].info
+    assert "*" not in hint and "&#42;" in hint
+
+
+@pytest.mark.parametrize(("name", "text"), [("chain", "3+4"), ("parity", "1011"), ("sorting", "3 1 2 5 4 7 6 9 8 0")])
+def test_a_prediction_of_every_kind_of_answer_has_a_zoomable_chart(tab, name, text):
+    updates = tab._predict_text(text, name, "", [])
+    assert updates[tab.thought]["checkpoint"] == name
+    assert updates[tab.figure].type == "plotly"
