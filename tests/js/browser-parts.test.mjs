@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import { Painter, shortenText } from "../../ui/static/common/canvas.js";
 import { watchSize, watchTheme } from "../../ui/static/common/observe.js";
-import { computeDueTick, Playback } from "../../ui/static/common/playback.js";
+import { computeDueTick, computeTickInterval, Playback } from "../../ui/static/common/playback.js";
 import { createCanvas, FakeFrames, THEME } from "./browser-stubs.mjs";
 
 beforeEach(() => {
@@ -152,6 +152,14 @@ class FakeObserver {
     this.targets = [];
   }
 }
+
+test("few ticks are played slowly, and no thought takes less than one and a half seconds", () => {
+  const totals = Array.from({ length: 100 }, (_, index) => (index + 1) * computeTickInterval(index + 1));
+  assert.ok(Math.min(...totals) >= 1499.9);
+  for (let ticks = 1; ticks <= 8; ticks++) assert.ok(computeTickInterval(ticks) >= 350, String(ticks));
+  for (let at = 1; at < totals.length; at++) assert.ok(totals[at] >= totals[at - 1] - 1e-9, String(at));
+  assert.ok(Math.abs(totals[99] - 5000) < 1e-6);
+});
 
 test("a size watcher calls back only after a change, and not after the element is removed", () => {
   globalThis.ResizeObserver = FakeObserver;

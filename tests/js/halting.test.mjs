@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { getAccuracyRange, getCurveColour, isDashed, layOutFrame } from "../../ui/static/halting/chart.js";
-import { findCorner, getFirstBudget, isWithin, parseHalting, roundBudget } from "../../ui/static/halting/parse.js";
+import {
+  findBestAccuracy,
+  findCorner,
+  getFirstBudget,
+  isWithin,
+  parseHalting,
+  roundBudget,
+} from "../../ui/static/halting/parse.js";
 import { describeCurves, describeLevel, describeReliability } from "../../ui/static/halting/tables.js";
 
 const VALUE = {
@@ -94,16 +101,26 @@ test("budgets are rounded to tenths of a tick and clamped to the available ticks
 
 test("a level is described in numbers", () => {
   const [curve] = parseHalting(VALUE).curves;
-  assert.deepEqual(describeLevel(curve, 3), {
+  assert.deepEqual(describeLevel(curve, 3, 0.99), {
     accuracy: "97.0%",
     loss: "2 points",
     ticks: "3",
     policy: "energy<1",
   });
-  assert.deepEqual(describeLevel(curve, 4).loss, "nothing");
-  assert.equal(describeLevel(curve, 0.5).ticks, "needs at least 1");
-  assert.equal(describeLevel({ ...curve, form: "" }, 3).policy, "", "an oracle has no policy");
-  assert.equal(describeLevel({ ...curve, corners: [[1, 1, 0.123456789]] }, 3).policy, "energy<0.12346");
+  assert.deepEqual(describeLevel(curve, 4, 0.99).loss, "nothing");
+  assert.equal(describeLevel(curve, 0.5, 0.99).ticks, "needs at least 1");
+  assert.equal(describeLevel({ ...curve, form: "" }, 3, 0.99).policy, "", "an oracle has no policy");
+  assert.equal(describeLevel({ ...curve, corners: [[1, 1, 0.123456789]] }, 3, 1).policy, "energy<0.12346");
+});
+
+test("the loss of every curve is against the best accuracy of all that have a policy", () => {
+  const energy = { form: "energy<", corners: [[3, 0.776, 1]] };
+  const fixed = { form: "ticks=", corners: [[25, 0.696, 25]] };
+  const oracle = { form: "", corners: [[13, 0.85, 1]] };
+  assert.equal(findBestAccuracy([energy, fixed, oracle]), 0.776);
+  assert.equal(findBestAccuracy([oracle]), 0.85);
+  assert.equal(describeLevel(fixed, 40, 0.776).loss, "8 points");
+  assert.equal(describeLevel(oracle, 40, 0.776).loss, "nothing");
 });
 
 test("charts are described in sentences", () => {

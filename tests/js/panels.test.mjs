@@ -10,7 +10,9 @@ import {
   selectLabelForm,
 } from "../../ui/static/thought/panels/answer.js";
 import {
+  attentionPanel,
   getHeadWeights,
+  isWithoutPicture,
   layOutHeads,
   parseAttention,
   sumHeadWeights,
@@ -139,6 +141,22 @@ test("a model without ticks has no chart and no neurons by tick, and shows its p
   const { attention } = { attention: {} };
   assert.deepEqual(select({ iterations: 2, attention }).map(Boolean), [true, true, false]);
   assert.equal(inputPanel.select({ ...thought, input: { kind: "sequence" } }), null);
+});
+
+test("attention shows nothing at ticks that have no picture", () => {
+  const schedule = [
+    { name: "1st digit", from: 1, until: 3, picture: 0 },
+    { name: "answer", from: 4, until: 9, picture: null },
+  ];
+  assert.deepEqual(
+    [1, 3, 4, 10].map((tick) => isWithoutPicture({ schedule }, tick)),
+    [false, false, true, true],
+  );
+  assert.equal(isWithoutPicture({ schedule: null }, 1), false);
+  const attention = { heads: 2, map: [8, 8] };
+  const thought = { schedule, input: { kind: "picture" } };
+  assert.match(attentionPanel.describe({ thought, tick: 5 }, attention), /^No picture at this tick/);
+  assert.match(attentionPanel.describe({ thought, tick: 2 }, attention), /^Attention of 2 heads at tick 2/);
 });
 
 test("the energy scale has round labels and a minimum size", () => {

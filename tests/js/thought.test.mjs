@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { describeQuantities, findLargest, getLabel } from "../../ui/static/thought/describe.js";
+import { describeInterimAnswer, describeQuantities, findLargest, getLabel } from "../../ui/static/thought/describe.js";
 import { formatCsv } from "../../ui/static/thought/export.js";
 import { fillPixels } from "../../ui/static/thought/images.js";
 import { fitGrid, layOutCells } from "../../ui/static/thought/layout.js";
@@ -28,6 +28,13 @@ function createRecord(changes = {}) {
     ...changes,
   };
 }
+
+test("the answer of a tick is named while it is not final", () => {
+  const thought = parseRecord(createRecord({ labels_by_tick: ["3", "7", "no such tick"] }));
+  assert.deepEqual(thought.labels, ["3", "7"]);
+  assert.equal(describeInterimAnswer(thought, 1), "At tick 1: 3?");
+  assert.equal(describeInterimAnswer(parseRecord(createRecord()), 1), "", "an old record has no answers by tick");
+});
 
 test("a record without ticks is null", () => {
   const invalidRecords = [

@@ -142,7 +142,10 @@ def test_a_click_on_an_example_runs_the_model(page):
 
 @pytest.mark.parametrize(
     "name, text, invalid_text, message",
-    [("parity-16", "1011", "10x1", "0 and 1 only"), ("arithmetic", "3 7 11 15", "3 7", "3 to 6 numbers, got 2")],
+    [
+        ("parity-16", "1011", "10x1", "0 and 1 only"),
+        ("arithmetic", "3 7 11 15", "3 7 11", "type one more number at the end"),
+    ],
 )
 def test_enter_runs_the_model_on_a_typed_sequence(page, name, text, invalid_text, message):
     choose(page, "#checkpoint", name)

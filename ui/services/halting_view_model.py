@@ -12,7 +12,7 @@ from ctm.checkpoint.metadata import (
     RiskGuaranteeRecord,
 )
 from inference import parse
-from inference.halting.evidence import describe_confidence, describe_evidence
+from inference.halting.evidence import describe_confidence, describe_evidence, format_mean_ticks
 
 FULL_BUDGET_LABEL = "Use every tick"
 FORK_LABEL = "Original energy-halting rule (udapy fork)"
@@ -169,7 +169,7 @@ def build_policy_points(metadata: HaltingMetadata, held_out: EvaluationRecord | 
         {
             "label": labels[name],
             "rule": record.policy,
-            "says": describe_record(record),
+            "says": " ".join(filter(None, [describe_record(record), *describe_held_out(metadata, name, held_out)])),
             "default": name == metadata.default,
             "ticks": record.mean_ticks,
             "accuracy": record.accuracy,
@@ -178,3 +178,53 @@ def build_policy_points(metadata: HaltingMetadata, held_out: EvaluationRecord | 
         for name, record in metadata.policies.items()
         if record.mean_ticks is not None and record.accuracy is not None
     ]
+
+
+def describe_held_out(metadata: HaltingMetadata, name: str, held_out: EvaluationRecord | None) -> list[str]:
+    """Return sentences on held-out results that differ from what a policy states, or that another policy surpasses.
+
+    Args:
+        metadata: Content of halting.json.
+        name: Name of the policy.
+        held_out: Evaluation on held-out samples; None if there is none.
+    """
+    if held_out is None or name not in held_out.rules:
+        return []
+    sentences = [describe_excess(metadata.policies[name], held_out.rules[name].lost)]
+    if name == metadata.default:
+        sentences.append(describe_better_policy(metadata, held_out))
+    return sentences
+
+
+def describe_excess(record: PolicyRecord, lost: float) -> str:
+    """Return that a policy lost more held-out answers than its limit, and why that can be; empty if it did not."""
+    if record.promise and lost > record.promise.risk:
+        reason = (
+            "The guarantee holds on average, not for every set of samples."
+            if record.promise.method == "crc"
+            else f"A guarantee with {100 * record.promise.confidence:.3g}% confidence does not hold every time."
+        )
+        return f"On the held-out samples it lost more: {lost:.1%}. {reason}"
+    if record.tolerance is not None and lost > record.tolerance:
+        return (
+            f"On the held-out samples {lost:.1%} of the answers became wrong by stopping early; "
+            "the limit was kept on the calibration samples."
+        )
+    return ""
+
+
+def describe_better_policy(metadata: HaltingMetadata, held_out: EvaluationRecord) -> str:
+    """Return which policy needs the fewest ticks for at least the held-out accuracy of the default; empty if that does."""
+    default = held_out.rules[metadata.default]
+    better = {
+        name: result
+        for name, result in held_out.rules.items()
+        if name in metadata.policies and result.mean_ticks < default.mean_ticks and result.accuracy >= default.accuracy
+    }
+    if not better:
+        return ""
+    name = min(better, key=lambda name: better[name].mean_ticks)
+    result = f"{better[name].accuracy:.1%} in {format_mean_ticks(better[name].mean_ticks)}"
+    own = f"{default.accuracy:.1%} in {format_mean_ticks(default.mean_ticks)}"
+    label = build_policy_labels(metadata)[name]
+    return f"On the held-out samples another rule needs fewer ticks: {label}, {result}, against {own}."

@@ -144,6 +144,40 @@ def test_a_guarantee_is_shown_for_its_own_policy_only():
     assert get_guarantee(metadata, "energy<-3") == "" == get_guarantee(HaltingMetadata(), "ticks=3")
 
 
+def build_held_out_sentences(**results: tuple[float, float, float]) -> dict[str, str]:
+    """Return what the view says of each policy; results are accuracy, mean ticks and lost share by policy."""
+    names = {"energy": "energy", "certainty": "certainty", "promise": "energy, at most 0.05 lost"}
+    keys = ("accuracy", "mean_ticks", "lost")
+    rules = {names[name]: dict(zip(keys, values, strict=True)) for name, values in results.items()}
+    metrics = {"evaluations": [METRICS["evaluations"][0] | {"rules": rules}]}
+    view = build_halting_view(HALTING, metrics, 6)
+    return {point["rule"]: point["says"] for point in view["rules"]}
+
+
+def test_a_held_out_loss_above_the_limit_is_stated_beside_it():
+    says = build_held_out_sentences(energy=(0.96, 3.0, 0.014), promise=(0.93, 2.0, 0.054))
+    assert says["energy<-3"].endswith(
+        "On the held-out samples 1.4% of the answers became wrong by stopping early; "
+        "the limit was kept on the calibration samples."
+    )
+    assert says["energy<-1"].endswith(
+        "On the held-out samples it lost more: 5.4%. A guarantee with 95% confidence does not hold every time."
+    )
+    kept = build_held_out_sentences(energy=(0.96, 3.0, 0.005), promise=(0.93, 2.0, 0.05))
+    assert "held-out" not in kept["energy<-3"] + kept["energy<-1"]
+
+
+def test_a_default_that_another_policy_surpasses_says_so():
+    says = build_held_out_sentences(energy=(0.7703, 26.3, 0.0), certainty=(0.7714, 25.7, 0.0))
+    expected = (
+        "another rule needs fewer ticks: Certainty above threshold, 77.1% in 25.7 ticks, against 77.0% in 26.3 ticks."
+    )
+    assert says["energy<-3"].endswith(expected)
+    assert "another rule" not in says["certainty>0.9"]
+    worse = build_held_out_sentences(energy=(0.7703, 26.3, 0.0), certainty=(0.76, 25.7, 0.0))
+    assert "another rule" not in worse["energy<-3"]
+
+
 def test_the_view_model_holds_curves_policies_and_reliability():
     view = json.loads(json.dumps(build_halting_view(HALTING, METRICS, 6), allow_nan=False))
     assert [(curve["name"], curve["form"]) for curve in view["curves"]] == [

@@ -12,6 +12,21 @@ export function computeDueTick(first, elapsed, interval) {
   return first + Math.floor(elapsed / interval);
 }
 
+const [SLOW_TICK_MS, NORMAL_TICK_MS] = [350, 1000 / 6];
+const [MIN_PLAYBACK_MS, SLOW_PLAYBACK_MS, MAX_PLAYBACK_MS] = [1500, 2800, 5000];
+
+/**
+ * Return how long each tick is shown at normal speed: long where there are few, and at least 1.5 s for all of them.
+ *
+ * @param {number} ticks - Ticks to play.
+ * @returns {number} Milliseconds a tick; more ticks never take less time in all.
+ */
+export function computeTickInterval(ticks) {
+  const slow = Math.min(SLOW_TICK_MS, SLOW_PLAYBACK_MS / ticks);
+  const normal = Math.min(NORMAL_TICK_MS, MAX_PLAYBACK_MS / ticks);
+  return Math.max(slow, normal, MIN_PLAYBACK_MS / ticks);
+}
+
 /** A clock that shows one tick after the other, in step with the frames of the browser. */
 export class Playback {
   #frame = 0;

@@ -7,6 +7,7 @@ import { describeEntry, describeResult } from "./describe.js";
 import { parseComparison } from "./parse.js";
 
 const MAX_TICK_MS = 350;
+const MIN_PLAYBACK_MS = 1500;
 const MAX_PLAYBACK_MS = 8000;
 
 /** One mounted component. */
@@ -52,7 +53,7 @@ export class CompareComponent {
     this.#playback.start({
       first: 1,
       last,
-      interval: Math.min(MAX_TICK_MS, MAX_PLAYBACK_MS / last),
+      interval: Math.max(MIN_PLAYBACK_MS / last, Math.min(MAX_TICK_MS, MAX_PLAYBACK_MS / last)),
       onTick: (tick) => {
         this.#show(tick);
         this.#parts.clock.textContent = `tick ${tick}`;

@@ -4,7 +4,7 @@ import { findParts } from "../common/dom.js";
 import { formatCount, formatInteger, formatMean } from "../common/format.js";
 import { readObject, readText } from "../common/validate.js";
 import { drawCurves, drawReliability } from "./chart.js";
-import { getFirstBudget, parseHalting, roundBudget } from "./parse.js";
+import { findBestAccuracy, getFirstBudget, parseHalting, roundBudget } from "./parse.js";
 import { createKey, createLevelRow, createPolicyRow, describeCurves, describeReliability } from "./tables.js";
 
 const EMPTY_NOTE = "No threshold curves for this model.";
@@ -121,6 +121,8 @@ export class HaltingComponent {
     const { iterations, curves } = this.#view;
     const sentence = `With ${formatMean(this.#budget)} of ${formatCount(iterations, "tick")} on average:`;
     this.#parts["budget-text"].textContent = sentence;
-    levels.replaceChildren(...curves.map((curve) => createLevelRow(curve, this.#budget, (text) => this.#use(text))));
+    const best = findBestAccuracy(curves);
+    const createRow = (curve) => createLevelRow(curve, this.#budget, best, (text) => this.#use(text));
+    levels.replaceChildren(...curves.map(createRow));
   }
 }

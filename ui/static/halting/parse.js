@@ -111,6 +111,18 @@ export function isWithin(ticks, budget) {
 }
 
 /**
+ * Find the accuracy that losses are measured against.
+ *
+ * @param {Curve[]} curves - All curves.
+ * @returns {number} The highest accuracy of a curve that has a policy; the oracle has none. Without such a curve, that of any.
+ */
+export function findBestAccuracy(curves) {
+  const usable = curves.filter(({ form }) => form);
+  const corners = (usable.length ? usable : curves).flatMap((curve) => curve.corners);
+  return Math.max(...corners.map(([, accuracy]) => accuracy));
+}
+
+/**
  * Round a budget to tenths of a tick within what is possible.
  *
  * @param {number} ticks - Mean ticks.

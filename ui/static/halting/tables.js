@@ -3,7 +3,7 @@
 import { createButton, createElement } from "../common/dom.js";
 import { formatInteger, formatMean, formatPercent, UNKNOWN } from "../common/format.js";
 import { getCurveColour, isDashed } from "./chart.js";
-import { findCorner, isWithin } from "./parse.js";
+import { findBestAccuracy, findCorner, isWithin } from "./parse.js";
 
 function formatPoints(share) {
   const points = formatMean(100 * share);
@@ -15,11 +15,11 @@ function formatPoints(share) {
  *
  * @param {import("./parse.js").Curve} curve - The curve.
  * @param {number} budget - Mean ticks.
- * @returns {{accuracy: string, loss: string, ticks: string, policy: string}} Accuracy, what is lost against all ticks, ticks, and the policy; empty if it has none.
+ * @param {number} best - Accuracy to compare with, the same for all curves; see `findBestAccuracy`.
+ * @returns {{accuracy: string, loss: string, ticks: string, policy: string}} Accuracy, what is lost against the best one, ticks, and the policy; empty if it has none.
  */
-export function describeLevel(curve, budget) {
+export function describeLevel(curve, budget, best) {
   const [ticks, accuracy, threshold] = findCorner(curve, budget);
-  const best = curve.corners.at(-1)[1];
   return {
     accuracy: formatPercent(accuracy),
     loss: best > accuracy ? formatPoints(best - accuracy) : "nothing",
@@ -57,11 +57,12 @@ export function createKey({ name, label }) {
  *
  * @param {import("./parse.js").Curve} curve - The curve.
  * @param {number} budget - Mean ticks.
+ * @param {number} best - Accuracy to compare with.
  * @param {(policy: string) => void} onUse - Called with the policy that is chosen.
  * @returns {HTMLElement} The row.
  */
-export function createLevelRow(curve, budget, onUse) {
-  const { accuracy, loss, ticks, policy } = describeLevel(curve, budget);
+export function createLevelRow(curve, budget, best, onUse) {
+  const { accuracy, loss, ticks, policy } = describeLevel(curve, budget, best);
   return createElement(
     "tr",
     {},
@@ -104,11 +105,12 @@ export function createPolicyRow(policy, number, onUse) {
  * @param {import("./parse.js").HaltingView} view - What is known.
  * @returns {string} Some sentences.
  */
-export function describeCurves({ samples, split }) {
+export function describeCurves({ samples, split, curves }) {
   const count = samples === null ? "some" : formatInteger(samples);
   return (
     `Accuracy (vertical) for an average number of ticks (horizontal), on ${count} ${split} samples. ` +
-    "Drag to choose a budget. Numbers mark the rules below."
+    "Drag to choose a budget. Numbers mark the rules below. " +
+    `The loss of every row is against ${formatPercent(findBestAccuracy(curves))}, the best that any rule reaches.`
   );
 }
 

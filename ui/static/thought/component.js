@@ -1,10 +1,10 @@
 /** The view of a thought: it draws one record at one tick, and plays it by drawing one tick after the other. */
 
 import { createElement, findParts, setText } from "../common/dom.js";
-import { Playback, prefersReducedMotion } from "../common/playback.js";
+import { computeTickInterval, Playback, prefersReducedMotion } from "../common/playback.js";
 import { CheckpointSelection } from "../common/selection.js";
 import { clamp, readObject, readText } from "../common/validate.js";
-import { describeDuration, describeQuantities } from "./describe.js";
+import { describeDuration, describeInterimAnswer, describeQuantities } from "./describe.js";
 import { formatCsv } from "./export.js";
 import { ImageCache } from "./images.js";
 import { activityPanel } from "./panels/activity.js";
@@ -21,8 +21,6 @@ import { parseRecord } from "./parse-record.js";
 import { readThoughtTheme } from "./theme.js";
 
 const EMPTY_TEXT = "Pick an example, or make your own input.";
-const MAX_TICK_MS = 1000 / 6; // at normal speed
-const MAX_PLAYBACK_MS = 5000; // at normal speed
 const TIP_GAP = 14; // pixels between the pointer and the tip
 const URL_LIFETIME_MS = 1000; // browsers begin a download within it
 
@@ -192,19 +190,23 @@ export class ThoughtComponent {
 
   // --- ticks ---
 
-  /** Show a tick. The sentence is withheld while it plays, so that screen readers read it once, at the end. */
+  /**
+   * Show a tick. The sentence is withheld while it plays, so that screen readers read it once, at the end; at another tick than
+   * the one whose answer counts, the answer of that tick is in its place.
+   */
   #show(tick) {
     this.#tick = clamp(Math.round(tick), 1, this.#thought.ticks);
     const isPlaying = this.#playback.isRunning;
-    const { sentence, ticks, iterations } = this.#thought;
+    const { sentence, ticks, iterations, answerTick } = this.#thought;
     this.#showTransport(isPlaying);
-    const progress = `Tick ${this.#tick} of up to ${iterations}`;
-    this.#parts.thinking.textContent = isPlaying ? progress : "";
-    setText(this.#parts.sentence, isPlaying ? "" : sentence);
-    const quantities = describeQuantities(this.#thought, this.#tick).join(", ");
+    const interim = describeInterimAnswer(this.#thought, this.#tick);
+    const isFinal = !isPlaying && (this.#tick === answerTick || !interim);
+    this.#parts.thinking.textContent = isFinal ? "" : interim || `Tick ${this.#tick} of up to ${iterations}`;
+    setText(this.#parts.sentence, isFinal ? sentence : "");
+    const quantities = [interim, ...describeQuantities(this.#thought, this.#tick)].filter(Boolean).join(", ");
     this.#showSlider(`tick ${this.#tick} of ${ticks}: ${quantities}`);
     this.#parts.readout.textContent = `Tick ${this.#tick} of ${ticks} (limit ${iterations})`;
-    this.#parts.values.textContent = `tick ${this.#tick}: ${quantities}`;
+    this.#parts.values.textContent = `tick ${this.#tick}: ${describeQuantities(this.#thought, this.#tick).join(", ")}`;
     this.draw();
   }
 
@@ -234,7 +236,7 @@ export class ThoughtComponent {
     this.#playback.start({
       first,
       last: ticks,
-      interval: Math.min(MAX_TICK_MS, MAX_PLAYBACK_MS / ticks) * Number(this.#parts.speed.value),
+      interval: computeTickInterval(ticks) * Number(this.#parts.speed.value),
       onTick: (tick) => this.#show(tick),
       onEnd: () => this.#finish(),
     });

@@ -41,6 +41,18 @@ export function describeQuantities({ energy, chance, certainty }, tick) {
 }
 
 /**
+ * Describe the answer of a tick, which is not final.
+ *
+ * @param {import("./parse-record.js").Thought} thought - The thought.
+ * @param {number} tick - The tick, from 1.
+ * @returns {string} Such as "At tick 1: 3?"; empty if the record has no answers by tick.
+ */
+export function describeInterimAnswer({ labels }, tick) {
+  const label = labels[tick - 1];
+  return label ? `At tick ${tick}: ${label}?` : "";
+}
+
+/**
  * Describe how long the computation took, and that the page replays it more slowly.
  *
  * @param {number | null} milliseconds - The duration; null if it is unknown.

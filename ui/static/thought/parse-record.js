@@ -33,6 +33,7 @@ const MAX_THRESHOLDS = 4;
 const MAX_PICTURE_SIDE = 4096;
 const MAX_BARS = 12;
 const LIKELIEST_BARS = 10;
+const MAX_LABEL = 80; // characters
 
 /**
  * A parsed record.
@@ -42,6 +43,7 @@ const LIKELIEST_BARS = 10;
  * @property {number} iterations - Ticks that were possible.
  * @property {number} answerTick - The tick whose answer counts, from 1.
  * @property {string} sentence - The answer in words.
+ * @property {string[]} labels - The answer of every tick in a few words; empty where it is not known.
  * @property {string} guarantee - The guarantee of the halting policy; empty if there is none.
  * @property {number | null} milliseconds - How long it took.
  * @property {number[] | null} energy - Energy by tick.
@@ -78,6 +80,7 @@ export function parseRecord(value) {
     iterations: readInteger(record.iterations, ticks, MAX_TICKS),
     answerTick,
     sentence: readText(record.sentence) || `It used ${formatCount(ticks, "tick")}.`,
+    labels: readArray(record.labels_by_tick, ticks).map((label) => readText(label, MAX_LABEL)),
     guarantee: readText(record.promise),
     milliseconds: isNumber(record.milliseconds) ? record.milliseconds : null,
     ...parseQuantities(record, ticks),

@@ -14,6 +14,7 @@ const MAX_HEADS_ON_DISK = 256;
 const MAX_MAP_SIDE = 4096;
 const GAP = 10;
 const LABEL_HEIGHT = 16;
+const NO_PICTURE = "No picture at this tick, so there is nothing to look at.";
 const MAX_HEAD_WIDTH = 110;
 const MIN_HEAD_WIDTH_BESIDE = 44;
 const OVERLAY_OPACITY = 0.85;
@@ -129,6 +130,11 @@ function drawPictureAttention(view) {
   const rowHeight = side * ratio + LABEL_HEIGHT + 2;
   const height = Math.max(big * ratio, top + Math.ceil(attention.shown / columns) * rowHeight) + 2;
   const painter = new Painter(parts.attention, theme, height);
+  if (isWithoutPicture(thought, tick)) {
+    const style = { colour: theme.muted, maxWidth: painter.width };
+    painter.drawText(NO_PICTURE, 0, Math.min(LABEL_HEIGHT, height / 2), style);
+    return;
+  }
   const toBox = (x, y, width) => ({ left: x, top: y, width, height: width * ratio });
   if (big) drawAttendedImage(painter, view, sumHeadWeights(attention, tick), toBox(0, 0, big));
   for (let head = 0; head < attention.shown; head++) {
@@ -138,6 +144,17 @@ function drawPictureAttention(view) {
     const label = side < 50 ? String(head + 1) : `head ${head + 1}`;
     painter.drawText(label, x, y + LABEL_HEIGHT / 2, { size: 11, colour: theme.muted });
   }
+}
+
+/**
+ * Return whether nothing that can be looked at is shown at a tick.
+ *
+ * @param {import("../parse-record.js").Thought} thought - The thought; its input is a picture.
+ * @param {number} tick - The tick, from 1.
+ * @returns {boolean} Whether the schedule has no picture at the tick.
+ */
+export function isWithoutPicture({ schedule }, tick) {
+  return Boolean(schedule) && (findPhase(schedule, tick)?.picture ?? null) === null;
 }
 
 /** Draw what is shown at the tick, with weights over it. */
@@ -216,7 +233,8 @@ function draw(view) {
   (view.thought.input.kind === "picture" ? drawPictureAttention : drawSequenceAttention)(view);
 }
 
-function describe({ tick }, { heads, map }) {
+function describe({ thought, tick }, { heads, map }) {
+  if (isWithoutPicture(thought, tick)) return NO_PICTURE;
   return `Attention of ${formatCount(heads, "head")} at tick ${tick}, over ${map.join(" by ")} positions`;
 }
 
