@@ -1,6 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { describeInterimAnswer, describeQuantities, findLargest, getLabel } from "../../ui/static/thought/describe.js";
+import {
+  describeInterimAnswer,
+  describeQuantities,
+  describeVerdict,
+  findLargest,
+  getLabel,
+} from "../../ui/static/thought/describe.js";
 import { formatCsv } from "../../ui/static/thought/export.js";
 import { fillPixels } from "../../ui/static/thought/images.js";
 import { fitGrid, layOutCells } from "../../ui/static/thought/layout.js";
@@ -64,6 +70,14 @@ test("parsing keeps the valid parts of a record", () => {
   for (const panel of ["routes", "trajectory", "stack", "emissions", "schedule", "attention", "activity", "input"]) {
     assert.equal(thought[panel], null, panel);
   }
+});
+
+test("the verdict is one of four, and unfamiliar inputs are named", () => {
+  const read = (values) => describeVerdict(parseRecord(createRecord(values)));
+  assert.equal(read({ verdict: "gave up" }), "Gave up");
+  assert.equal(read({ verdict: "wrong", unfamiliar: "Unlike the training data." }), "Wrong, unfamiliar input");
+  assert.equal(read({ unfamiliar: "Unlike the training data." }), "Unfamiliar input");
+  for (const verdict of ["unknown", "", null, 7, "<b>"]) assert.equal(read({ verdict }), "");
 });
 
 test("invalid numbers in a record are replaced or clamped", () => {

@@ -4,7 +4,7 @@ import { createElement, findParts, setText } from "../common/dom.js";
 import { computeTickInterval, Playback, prefersReducedMotion } from "../common/playback.js";
 import { CheckpointSelection } from "../common/selection.js";
 import { clamp, readObject, readText } from "../common/validate.js";
-import { describeDuration, describeInterimAnswer, describeQuantities } from "./describe.js";
+import { describeDuration, describeInterimAnswer, describeQuantities, describeVerdict } from "./describe.js";
 import { formatCsv } from "./export.js";
 import { ImageCache } from "./images.js";
 import { activityPanel } from "./panels/activity.js";
@@ -146,6 +146,9 @@ export class ThoughtComponent {
     const { ticks, milliseconds, sentence, guarantee } = this.#thought;
     const { head, note, transport, slider } = this.#parts;
     head.dataset.sentence = sentence;
+    this.#parts.verdict.textContent = describeVerdict(this.#thought);
+    this.#parts.verdict.dataset.verdict = this.#thought.verdict || "unfamiliar";
+    this.#parts.verdict.hidden = !this.#parts.verdict.textContent;
     this.#parts.guarantee.textContent = guarantee;
     this.#parts.guarantee.hidden = !guarantee;
     note.textContent = describeDuration(milliseconds, ticks);
@@ -203,6 +206,7 @@ export class ThoughtComponent {
     const isFinal = !isPlaying && (this.#tick === answerTick || !interim);
     this.#parts.thinking.textContent = isFinal ? "" : interim || `Tick ${this.#tick} of up to ${iterations}`;
     setText(this.#parts.sentence, isFinal ? sentence : "");
+    this.#parts.verdict.classList.toggle("thought-pending", !isFinal);
     const quantities = [interim, ...describeQuantities(this.#thought, this.#tick)].filter(Boolean).join(", ");
     this.#showSlider(`tick ${this.#tick} of ${ticks}: ${quantities}`);
     this.#parts.readout.textContent = `Tick ${this.#tick} of ${ticks} (limit ${iterations})`;

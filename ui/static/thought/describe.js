@@ -25,6 +25,17 @@ export function findLargest(values) {
 }
 
 /**
+ * Describe the verdict on an answer.
+ *
+ * @param {import("./parse-record.js").Thought} thought - The thought.
+ * @returns {string} Such as "Gave up, unfamiliar input"; empty if there is nothing to say.
+ */
+export function describeVerdict({ verdict, isUnfamiliar }) {
+  const text = [verdict, isUnfamiliar ? "unfamiliar input" : ""].filter(Boolean).join(", ");
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/**
  * Describe what the chart shows at a tick.
  *
  * @param {import("./parse-record.js").Thought} thought - The thought.

@@ -27,6 +27,7 @@ import { parseSchedule } from "./panels/schedule.js";
 import { parseStack } from "./panels/stack.js";
 import { parseTrajectory } from "./panels/tracking.js";
 
+const VERDICTS = ["correct", "wrong", "gave up", "out of ticks"];
 const MAX_CLASSES = 20000;
 const MAX_CLASSES_ON_DISK = 1e9;
 const MAX_THRESHOLDS = 4;
@@ -44,6 +45,8 @@ const MAX_LABEL = 80; // characters
  * @property {number} answerTick - The tick whose answer counts, from 1.
  * @property {string} sentence - The answer in words.
  * @property {string[]} labels - The answer of every tick in a few words; empty where it is not known.
+ * @property {string} verdict - What became of the answer: "correct", "wrong", "gave up", "out of ticks"; empty if it is not known.
+ * @property {boolean} isUnfamiliar - Whether the input is unlike the training data.
  * @property {string} guarantee - The guarantee of the halting policy; empty if there is none.
  * @property {number | null} milliseconds - How long it took.
  * @property {number[] | null} energy - Energy by tick.
@@ -81,6 +84,8 @@ export function parseRecord(value) {
     answerTick,
     sentence: readText(record.sentence) || `It used ${formatCount(ticks, "tick")}.`,
     labels: readArray(record.labels_by_tick, ticks).map((label) => readText(label, MAX_LABEL)),
+    verdict: VERDICTS.includes(record.verdict) ? record.verdict : "",
+    isUnfamiliar: readText(record.unfamiliar) !== "",
     guarantee: readText(record.promise),
     milliseconds: isNumber(record.milliseconds) ? record.milliseconds : null,
     ...parseQuantities(record, ticks),
