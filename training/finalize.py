@@ -151,7 +151,7 @@ def evaluate_split(
         "n": len(curves.correct),
         "iterations": curves.correct.size(1),
         "accuracy_by_tick": [round(value, 6) for value in accuracy_by_tick],
-        "policy": str(policy),
+        "policy": str(policy) if policies else f"ticks={curves.correct.size(1)}",
         "accuracy_halted": policy_replay.accuracy,
         "mean_ticks": policy_replay.mean_ticks,
         "energy_auroc": None,

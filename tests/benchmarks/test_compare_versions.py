@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from benchmarks.compare_versions import main
 from benchmarks.paths import ROOT
 

@@ -192,7 +192,7 @@ def test_a_cache_file_with_the_keys_of_the_first_version_loads(tmp_path):
 def test_every_field_of_the_cached_unrolls_has_a_key():
     assert frozen_models.DATASET_KEYS.keys() == {field.name for field in fields(EnergyHeadDataset)}
     curves_fields = {field.name for field in fields(EvaluationCurves)}
-    assert frozen_models.CURVES_KEYS.keys() == curves_fields - {"signals", "is_ctc"}
+    assert frozen_models.CURVES_KEYS.keys() == curves_fields - {"signals", "is_ctc", "confidence"}
 
 
 def test_frozen_models_are_listed_and_missing_ones_are_reported(monkeypatch, tmp_path, capsys):

@@ -138,7 +138,10 @@ def test_a_few_broken_images_are_skipped_and_many_are_rejected(tmp_path, caplog)
     write_both(tmp_path, images, [number % 3 for number in range(400)], NAMES)
     assert len(list(iterate_images(make_settings(tmp_path), "train", NAMES))) == 397
     assert "train: 3 of 400 pictures cannot be read and are left out. row 7: There is no picture. row 8:" in caplog.text
-    with pytest.raises(ValueError, match=r"task\.max_unreadable_rate allows 0\.005\. row 7: There is no picture\."):
+    with pytest.raises(
+        ValueError,
+        match=r"task\.max_unreadable_rate allows 0\.005: repair them, or raise it\. row 7: There is no picture\.",
+    ):
         list(iterate_images(make_settings(tmp_path, max_unreadable_rate=0.005), "train", NAMES))
 
 
@@ -152,7 +155,7 @@ def test_broken_images_of_a_stream_are_replaced_and_many_are_rejected(tmp_path, 
     assert all(len(next(batches)[1]) == 20 for _ in range(NUM_SHARDS * 3))
     assert "pictures cannot be read and are left out. an image of class" in caplog.text
     load_held_out_images.cache_clear()
-    with pytest.raises(ValueError, match=r"task\.max_unreadable_rate allows 0\."):
+    with pytest.raises(ValueError, match=r"task\.max_unreadable_rate allows 0: repair them"):
         for _, batch in iterate_training_batches(
             make_settings(tmp_path, streaming=True, max_unreadable_rate=0), NAMES, 20, 0
         ):

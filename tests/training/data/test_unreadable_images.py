@@ -27,7 +27,8 @@ def test_a_larger_share_is_rejected_with_the_first_reasons():
         unreadable.add(f"train, row {row}", ValueError("The file is empty."))
     unreadable.check(num_images=500)
     with pytest.raises(
-        ValueError, match=r"5 of the first 5 pictures .* task\.max_unreadable_rate allows 0\.01\. train, row 0: The"
+        ValueError,
+        match=r"5 of the first 5 pictures .* task\.max_unreadable_rate allows 0\.01: repair them, or raise it\. train, row 0: The",
     ) as caught:
         unreadable.check(num_images=499)
     assert "row 3" not in str(caught.value)
