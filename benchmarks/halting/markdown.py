@@ -84,7 +84,7 @@ def render_savings_table(figures: dict[str, Any]) -> list[str]:
         "",
         "| task | samples | ticks saved | time saved | with backbone |",
         "|---|---|---|---|---|",
-        *(format_savings_row(result, entry) for result in select_first_models(figures) for entry in result["time"]),
+        *(row for result in select_first_models(figures) for row in format_savings_rows(result)),
     ]
 
 
@@ -154,11 +154,14 @@ def get_timing(result: dict[str, Any], num_rows: int) -> dict[str, Any]:
     return next((entry for entry in result["time"] if entry.get("rows") == num_rows), {})
 
 
-def format_savings_row(result: dict[str, Any], entry: dict[str, Any]) -> str:
-    """Format the savings for one number of samples."""
-    shares = [entry.get(name) for name in ("ticks_saved", "time_saved_without_backbone", "time_saved")]
-    cells = "".join(" - |" if share is None else f" {share:.0%} |" for share in shares)
-    return f"| {result['name']} | {entry['rows']:,} |{cells}"
+def format_savings_rows(result: dict[str, Any]) -> list[str]:
+    """Format the savings for each number of samples; a row of dashes if an older run did not measure them."""
+    rows = []
+    for entry in result["time"]:
+        if "rows" in entry:
+            shares = (entry[name] for name in ("ticks_saved", "time_saved_without_backbone", "time_saved"))
+            rows.append(f"| {result['name']} | {entry['rows']:,} |" + "".join(f" {share:.0%} |" for share in shares))
+    return rows or [f"| {result['name']} | - | - | - | - |"]
 
 
 def render_conclusions(figures: dict[str, Any]) -> list[str]:

@@ -123,7 +123,7 @@ def test_an_edited_maze_gets_a_prediction(page, tmp_path):
     drag(page, maze, (0.21, 0.36), (0.79, 0.36))
     expect(note).to_contain_text("The goal cannot be reached")
     page.click("#run-editor")
-    expect(page.locator("#thought [data-thought=empty]")).to_contain_text("The green goal cannot be reached")
+    expect(page.locator("#thought [data-thought=empty]")).to_contain_text("The goal cannot be reached")
     page.locator("#image-editor").get_by_role("button", name="Path").click()
     maze.focus()
     for key in ("ArrowLeft", "ArrowUp", "Space"):  # from the last position of the pointer
