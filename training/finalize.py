@@ -6,7 +6,6 @@ samples choose among the thresholds, and the other held-out splits give the repo
 
 import datetime
 import functools
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from ctm import TickModel
 from ctm.checkpoint import Checkpoint, load, save
 from ctm.models.registry import count_parameters
+from inference.halting.evidence import format_mean
 from inference.halting.frontier import compute_frontiers
 from inference.halting.policies import EnergyBelow, HaltingPolicy
 from inference.halting.policy_parser import THRESHOLD_POLICIES, parse
@@ -92,8 +92,16 @@ def finalize_run(run_dir: RunDir, output_dir: Path | None) -> None:
     path = save(checkpoint, output_dir or run_dir.final_checkpoint_dir)
     run_dir.write_status("finished", steps[-1], config.train.steps, checkpoint=str(path))
     for evaluation in checkpoint.metrics["evaluations"]:
-        write_line(json.dumps(evaluation))
-    write_line(f"Checkpoint: {path}")
+        write_line(describe_evaluation(evaluation))
+    write_line(f"All figures are in metrics.json. Checkpoint: {path}")
+
+
+def describe_evaluation(evaluation: dict[str, Any]) -> str:
+    """Return the main figures of an evaluation in one sentence, for the log."""
+    ticks = evaluation["iterations"]
+    mean = f", in {format_mean(evaluation['mean_ticks'])} of {ticks} ticks on average" if ticks > 1 else ""
+    samples = f"{evaluation['n']:,} samples of the split {evaluation['split']}"
+    return f"Evaluated on {samples}: {evaluation['accuracy_halted']:.1%} correct{mean}."
 
 
 def build_final_checkpoint(

@@ -31,6 +31,7 @@ CSS = """
 #run-actions { flex-wrap: wrap; }
 #run-actions > * { flex-grow: 0; }
 footer .divider:last-child { display: none; } /* Gradio 6.31 divides even after its last link */
+#upload img { width: 100%; height: 100%; object-fit: contain; } /* a picture of 28 x 28 pixels fills its box */
 #card { contain: content; overflow: auto; } /* a model card of the Hub must not cover other parts of the page */
 #text-examples button { overflow-wrap: anywhere; } /* a row of 64 bits has no break opportunity */
 #comparison:has(.compare[hidden]) { display: none; } /* it would leave a gap */

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { describeEntry, describeResult } from "../../ui/static/compare/describe.js";
 import { parseComparison } from "../../ui/static/compare/parse.js";
 import { isAtEnd } from "../../ui/static/log/component.js";
-import { findCanvasPoint } from "../../ui/static/sketchpad/component.js";
+import { findCanvasPoint, fitPicture } from "../../ui/static/sketchpad/component.js";
 
 const ENTRY = {
   name: "first",
@@ -59,6 +59,12 @@ test("a log near its end counts as at its end", () => {
   assert.equal(isAtEnd({ scrollTop: 470, clientHeight: 100, scrollHeight: 600 }), true);
   assert.equal(isAtEnd({ scrollTop: 450, clientHeight: 100, scrollHeight: 600 }), false);
   assert.equal(isAtEnd({ scrollTop: 0, clientHeight: 0, scrollHeight: 0 }), true, "a hidden log counts as at its end");
+});
+
+test("a picture fills a canvas as far as its shape allows", () => {
+  const canvas = { width: 280, height: 280 };
+  assert.deepEqual(fitPicture({ width: 28, height: 28 }, canvas), [0, 0, 280, 280]);
+  assert.deepEqual(fitPicture({ width: 56, height: 28 }, canvas), [0, 70, 280, 140]);
 });
 
 test("pointer positions are mapped to the resolution of the canvas", () => {

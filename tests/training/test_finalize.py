@@ -7,7 +7,7 @@ import torch
 
 from inference.halting.policy_parser import parse
 from inference.tick_history import EvaluationCurves
-from training.finalize import certify_default_risks, evaluate_policy
+from training.finalize import certify_default_risks, describe_evaluation, evaluate_policy
 
 
 def make_curves(count: int, seed: int) -> EvaluationCurves:
@@ -47,3 +47,12 @@ def test_risk_guarantees_hold_if_the_last_tick_is_less_accurate_than_earlier_tic
         assert figures["lost"] <= record["promise"]["risk"] + 0.01
         assert figures["mean_ticks"] == pytest.approx(record["mean_ticks"], abs=0.1)
     assert certify_default_risks(validation, make_curves(50, 3)) == {}, "too few samples for any guarantee"
+
+
+def test_an_evaluation_is_described_in_words_for_the_log():
+    evaluation = {"split": "test", "n": 7268, "iterations": 64, "accuracy_halted": 0.1379, "mean_ticks": 16.57}
+    assert describe_evaluation(evaluation) == (
+        "Evaluated on 7,268 samples of the split test: 13.8% correct, in 16.6 of 64 ticks on average."
+    )
+    one_tick = evaluation | {"iterations": 1, "mean_ticks": 1.0}
+    assert describe_evaluation(one_tick) == "Evaluated on 7,268 samples of the split test: 13.8% correct."

@@ -138,6 +138,20 @@ def test_the_page_prints_a_snippet_with_a_local_file(page):
 def test_a_click_on_an_example_runs_the_model(page):
     page.locator("#image-examples img").first.click()
     expect(locate_sentence(page)).to_have_text(SENTENCE)
+    sentence = locate_sentence(page).inner_text()
+    page.click("#run-drawing")  # the example is in the square, so there is a picture
+    expect(page.locator("#thought [data-thought=note]")).to_contain_text("Computed in")
+    expect(page.locator("#thought [data-thought=empty]")).to_be_hidden()
+    expect(locate_sentence(page)).to_have_text(sentence)
+
+
+def test_an_error_leaves_the_former_result_in_place(page):
+    page.locator("#image-examples img").first.click()
+    expect(locate_sentence(page)).to_have_text(SENTENCE)
+    page.click("#drawing .sketchpad-clear")
+    page.click("#run-drawing")
+    expect(page.locator("#thought [data-thought=empty]")).to_contain_text("There is no picture yet")
+    expect(locate_sentence(page)).to_have_text(SENTENCE)
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,10 @@ def compute_form_changes(config: RunConfig, form_values: Mapping[str, Any]) -> d
     initial_values = get_form_values(config)
     parsed = {name: fields[name].parse(value) for name, value in form_values.items()}
     changes = {name: value for name, value in parsed.items() if value != initial_values[name]}
+    for name, value in changes.items():
+        field = fields[name]
+        if value is None and not field.is_optional and field.kind in ("whole", "number"):
+            raise ValueError(f"Setting `{name}` is empty: it needs {EXPECTED_TYPES[field.kind][1]}.")
     kind = changes.get("model.kind")
     if not isinstance(kind, str) or kind not in CONFIG_CLASSES:
         return changes

@@ -58,7 +58,7 @@ def _read(source: str | Path | None) -> DecodedImage:
 def encode_data_url(pixels: np.ndarray) -> str:
     """Encode pixels of shape (H, W, 3) in [0, 1] as the `data:` URL of a PNG."""
     file = io.BytesIO()
-    Image.fromarray((pixels * 255).astype(np.uint8)).save(file, "PNG")
+    Image.fromarray(np.rint(pixels * 255).astype(np.uint8)).save(file, "PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 

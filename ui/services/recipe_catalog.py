@@ -156,8 +156,7 @@ class RecipeCatalog:
         if init_from is not None and init_from != config.init_from:
             run_changes["init_from"] = self._resolve_initial_weights(init_from)
             overrides.append(f"init_from={run_changes['init_from']}")
-        command = " ".join([command, *map(shlex.quote, overrides)])
-        return RunSource(config.with_overrides(changes | run_changes), command, name)
+        return RunSource(config.with_overrides(changes | run_changes), add_overrides(command, overrides), name)
 
     def _resolve_initial_weights(self, name: str) -> str:
         """Return the directory of a checkpoint, or its name on the Hub; empty for random weights."""
@@ -189,6 +188,22 @@ def format_recipe_label(path: Path, name: str) -> str:
         if match := ACCURACY_PATTERN.match(line):
             return f"{name}: reached {float(match[1]):.1f}%{effort}"
     return name
+
+
+def add_overrides(command: str, overrides: list[str]) -> str:
+    """Return a command with further overrides, each of which replaces an earlier one of the same setting.
+
+    Args:
+        command: Command line; one that cannot be split into words, such as that of a damaged run, is kept as it is.
+        overrides: Overrides such as `train.steps=500`.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return " ".join([command, *map(shlex.quote, overrides)])
+    replaced = {override.partition("=")[0] for override in overrides}
+    kept = [word for word in words if "=" not in word or word.partition("=")[0] not in replaced]
+    return shlex.join([*kept, *overrides])
 
 
 def slugify(text: str) -> str:

@@ -38,9 +38,13 @@ def summarize_metrics(metrics: dict[str, Any]) -> str:
     held_out = evaluations[0]
     split = re.sub(r"[^\w .-]", "", held_out["split"])[:60]  # the name may come from another author's file
     accuracy = f"{held_out['accuracy_halted']:.1%} accuracy on {held_out['n']:,} held-out samples ({split})"
-    if held_out["iterations"] == 1:
-        return f"{accuracy}."
-    return f"{accuracy}, in {format_mean(held_out['mean_ticks'])} of {held_out['iterations']} ticks on average."
+    ticks = f", in {format_mean(held_out['mean_ticks'])} of {held_out['iterations']} ticks on average"
+    places = held_out.get("figures", {}).get("places")
+    return (
+        accuracy
+        + (ticks if held_out["iterations"] > 1 else "")
+        + (f". Single positions of the answer: {places:.1%} correct." if places is not None else ".")
+    )
 
 
 def build_thought_record(

@@ -18,7 +18,7 @@ from training.jobs.scheduler import JobScheduler
 from training.publishing.run_publisher import enqueue_newest_checkpoint
 from training.publishing.upload_worker import UploadWorker
 from ui.services.model_catalog import RUN_PREFIX, ModelCatalog
-from ui.services.recipe_catalog import RecipeCatalog
+from ui.services.recipe_catalog import RecipeCatalog, slugify
 from ui.services.run_archive import create_run_archive
 from ui.services.run_view_models import RunViewModels
 
@@ -144,7 +144,7 @@ class TrainingService:
             source: See `RecipeCatalog.load_source`.
             form_values: Submitted values by field name.
             by: Name of the account that starts it; empty if unknown.
-            name: Start of its id; empty for the name of the source.
+            name: Start of its id, which gets small letters, digits and hyphens; empty for the name of the source.
             publish: Settings of publishing.
             init_from: See `RecipeCatalog.build_config`.
             target: Name of a hardware option.
@@ -165,7 +165,8 @@ class TrainingService:
             self._check_devices(config, devices)
         if config.publish.repo and self.upload_worker:  # fails before hours of training instead of after them
             self.catalog.owner_store.check_write_access(config.publish.repo, config.publish.private)
-        return self.scheduler.submit(config, name or source_name, command, by, **job_options).id
+        run_name = slugify(name) if name else source_name
+        return self.scheduler.submit(config, run_name, command, by, **job_options).id
 
     def _check_devices(self, config: RunConfig, devices: int) -> None:
         max_devices = self.count_devices() if config.train.device != "cpu" else MAX_CPU_PROCESSES

@@ -1,6 +1,7 @@
 """Turn errors of the services into one sentence on the page and in the API."""
 
 import html
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -58,5 +59,5 @@ def run_as_owner(access: Access, request: gr.Request, action: Callable[..., Any]
 
 
 def escape(error: Exception) -> str:
-    """Return the message of an error for a toast, which Gradio renders as HTML."""
-    return html.escape(str(error), quote=False)
+    """Return the message of an error for a toast, which Gradio renders as HTML; names in backticks become code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(str(error), quote=False))

@@ -74,7 +74,7 @@ class NewRunForm:
                 max_length=40,
                 elem_id="run-name",
                 min_width=160,
-                info="a timestamp is added",
+                info="small letters, digits and hyphens; a timestamp is added",
             )
 
     # --- events ----------------------------------------------------------------------------------------------------

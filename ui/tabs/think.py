@@ -13,7 +13,7 @@ from ui.components.html_component import build_html_component
 from ui.components.inputs import JS_EDITOR_TO_TEXT, JS_TEXT_TO_EDITOR, parse_drawing
 from ui.components.plotly_figures import build_thought_figure
 from ui.components.thought_view import build_thought_view
-from ui.services.image_decoding import decode_image, decode_image_with_notes
+from ui.services.image_decoding import decode_image, decode_image_with_notes, encode_data_url
 from ui.services.inference_service import MAX_COMPARED, CheckpointInfo, InferenceService
 from ui.tabs.error_messages import call_service
 from ui.tabs.event_options import INFERENCE_EVENT, PRIVATE_EVENT, Updates
@@ -199,10 +199,10 @@ class ThinkTab:
         images.edit.click(
             self._edit_upload, [images.upload, self.checkpoint], [images.editor, images.tabs], **PRIVATE_EVENT
         )
-        shown = [images.upload, images.editor]
+        shown = [images.upload, images.editor, images.sketchpad]
         opened = images.examples.click(self._open_example, [images.examples, self.checkpoint], shown, **PRIVATE_EVENT)
         self._connect_prediction(opened.then, self._predict_image, images.upload)
-        generated = images.generate.click(self._generate_image, self.checkpoint, shown, **PRIVATE_EVENT)
+        generated = images.generate.click(self._generate_image, self.checkpoint, shown[:2], **PRIVATE_EVENT)
         self._connect_prediction(generated.then, self._predict_image, images.upload)
 
     def _connect_texts(self) -> None:
@@ -261,7 +261,7 @@ class ThinkTab:
     def _predict(
         self, load_input: Callable[[], Any], name: str, policy: str, comparison_choices: list[str] | None
     ) -> Updates:
-        """Run a prediction and the comparison. An error replaces the thought, because users look there.
+        """Run a prediction and the comparison. An error appears above the former thought, because users look there.
 
         Args:
             load_input: Returns the input for `InferenceService.predict`.
@@ -274,11 +274,7 @@ class ThinkTab:
             record = self.inference_service.predict(name, user_input, policy)
             rows = self.inference_service.compare(record, user_input, comparison_choices) if comparison_choices else []
         except ValueError as error:
-            return {
-                self.thought: {"problem": str(error), "checkpoint": name},
-                self.figure: None,
-                self.comparison: {"checkpoint": name},
-            }
+            return {self.thought: {"problem": str(error), "checkpoint": name}}
         return {
             self.thought: record,
             self.figure: build_figure(record),
@@ -300,9 +296,12 @@ class ThinkTab:
 
     def _open_example(self, sample: list[str], name: str) -> Updates:
         path = sample[0]
+        image = call_service(decode_image, path)
+        can_draw = self._get_info(name).supports_drawing
         return {
             self.images.upload: path,
-            self.images.editor: call_service(lambda: self._build_editor_value(name, decode_image(path))),
+            self.images.editor: call_service(self._build_editor_value, name, image),
+            self.images.sketchpad: encode_data_url(image) if can_draw else gr.skip(),
         }
 
     def _edit_upload(self, path: str | None, name: str) -> Updates:

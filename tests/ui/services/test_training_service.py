@@ -1,6 +1,7 @@
 """Test the training service: sources of settings, queued runs, and rejected values."""
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.ui.run_fixtures import create_fake_run, make_training_service
 from training.config import RunConfig, read_recipe
 from training.publishing.outbox import Outbox
 from training.publishing.upload_worker import UploadWorker, list_run_outboxes
+from ui.services.recipe_catalog import add_overrides
 from ui.services.training_service import TrainingService
 from ui.tabs.run_monitor import format_run_facts
 
@@ -134,14 +136,32 @@ def test_a_run_from_an_earlier_run_differs_only_in_its_changes(training_service)
 
 
 @pytest.mark.parametrize(
-    "name", ["A", "a b", "../x", "/etc", "-x", ".x", "x" * 41, "ü", "a\n", "a/b", "run:a", "a@5", "${x}"]
+    ("name", "expected"),
+    [
+        ("ux try", "ux-try"),
+        ("A", "a"),
+        ("../x", "x"),
+        ("/etc", "etc"),
+        ("-x", "x"),
+        ("x" * 41, "x" * 40),
+        ("\u00fc", "run"),
+        ("a\n", "a"),
+        ("run:a@5", "run-a-5"),
+        ("${x}", "x"),
+    ],
 )
-def test_a_name_that_could_be_a_path_is_rejected(training_service, name):
-    before = snapshot_dir(training_service.scheduler.runs_dir)
-    with pytest.raises(ValueError, match="small letters, digits and hyphens") as caught:
-        training_service.start_run("tiny", {}, "ann", name=name)
-    assert "\n" not in str(caught.value)
-    assert snapshot_dir(training_service.scheduler.runs_dir) == before and training_service.run_views.list_jobs() == []
+def test_a_name_becomes_small_letters_digits_and_hyphens_and_never_a_path(training_service, name, expected):
+    job, run_dir = start_run(training_service, "tiny", {}, name=name)
+    assert re.fullmatch(re.escape(expected) + r"-\d{8}-\d{6}(-\d+)?", job.id)
+    assert run_dir.path.parent == training_service.scheduler.runs_dir
+
+
+def test_an_override_replaces_an_earlier_one_of_the_same_setting():
+    command = "python -m training train configs/tiny.yaml train.steps=60 'task.names=a b'"
+    assert add_overrides(command, ["train.steps=3000", "train.seed=3"]) == (
+        "python -m training train configs/tiny.yaml 'task.names=a b' train.steps=3000 train.seed=3"
+    )
+    assert add_overrides("a 'b", ["x=1"]) == "a 'b x=1"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import gradio as gr
 import pytest
 
 from tests.ui.conftest import make_checkpoint, make_inference_service
+from ui.services.image_decoding import decode_image
 from ui.tabs.policy_choices import CUSTOM_POLICY, CUSTOM_POLICY_INFO
 from ui.tabs.think import ThinkTab
 
@@ -35,7 +36,7 @@ def test_a_selection_names_the_checkpoint_to_the_views_so_that_late_results_are_
     updates = tab._select_checkpoint("digits-ff")
     assert updates[tab.thought] == updates[tab.comparison] == {"selected": "digits-ff"}
     failed = tab._predict_drawing(None, "digits", "", [])
-    assert failed[tab.thought]["checkpoint"] == failed[tab.comparison]["checkpoint"] == "digits"
+    assert failed[tab.thought]["checkpoint"] == "digits"
 
 
 def test_the_text_of_a_policy_selects_its_choice_and_its_evidence(tab):
@@ -55,3 +56,18 @@ def test_a_prediction_of_every_kind_of_answer_has_a_zoomable_chart(tab, name, te
     updates = tab._predict_text(text, name, "", [])
     assert updates[tab.thought]["checkpoint"] == name
     assert updates[tab.figure].type == "plotly"
+
+
+def test_a_failed_prediction_leaves_the_former_result(tab):
+    updates = tab._predict_drawing(None, "digits", "", [])
+    assert list(updates) == [tab.thought] and "There is no picture yet" in updates[tab.thought]["problem"]
+
+
+def test_an_example_appears_where_the_visitor_draws_and_runs_from_there(tab):
+    path = str(tab.inference_service.get_checkpoint_info("digits").examples[0])
+    updates = tab._open_example([path], "digits")
+    drawing = updates[tab.images.sketchpad]
+    assert updates[tab.images.upload] == path and drawing.startswith("data:image/png;base64,")
+    from_file = tab._predict(lambda: decode_image(path), "digits", "", [])[tab.thought]
+    from_square = tab._predict_drawing(drawing, "digits", "", [])[tab.thought]
+    assert from_file["energy"] == from_square["energy"]

@@ -2,6 +2,8 @@
 
 import { findParts } from "../common/dom.js";
 
+const PICTURE_PREFIX = "data:image/png;base64,";
+
 const LINE_WIDTH = 20; // of 280 pixels: about as thick as the strokes of MNIST
 const PAPER = "#fff"; // also on a dark page: the model reads dark on light and light on dark
 const INK = "#111";
@@ -18,12 +20,26 @@ export function findCanvasPoint({ clientX, clientY }, box, canvas) {
   return [((clientX - box.left) * canvas.width) / box.width, ((clientY - box.top) * canvas.height) / box.height];
 }
 
+/**
+ * Return where a picture goes on a canvas: as large as fits, in the middle.
+ *
+ * @param {{width: number, height: number}} picture - Its size.
+ * @param {{width: number, height: number}} canvas - Size of the canvas.
+ * @returns {number[]} [left, top, width, height] in pixels of the canvas.
+ */
+export function fitPicture(picture, canvas) {
+  const scale = Math.min(canvas.width / picture.width, canvas.height / picture.height);
+  const [width, height] = [picture.width * scale, picture.height * scale];
+  return [(canvas.width - width) / 2, (canvas.height - height) / 2, width, height];
+}
+
 /** One mounted component. */
 export class SketchpadComponent {
   #props;
   #canvas;
   #context;
   #isEmpty = true;
+  #written = null; // the value that came from this square
   #last = null; // where the stroke is that is being drawn
 
   /** @param {import("../common/mount.js").ComponentContext} context - What Gradio passes. */
@@ -41,6 +57,23 @@ export class SketchpadComponent {
     for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => this.#write());
     this.#clear();
     canvas.toggleAttribute("data-ready", true);
+  }
+
+  /** Show a picture that came from elsewhere, such as an example. The visitor can draw on it. */
+  receive() {
+    const { value } = this.#props;
+    if (value === this.#written) return;
+    this.#written = value;
+    this.#clear();
+    if (typeof value !== "string" || !value.startsWith(PICTURE_PREFIX)) return;
+    const picture = new Image();
+    picture.addEventListener("load", () => {
+      if (this.#written !== value) return; // drawn on, cleared or replaced meanwhile
+      this.#context.imageSmoothingEnabled = false;
+      this.#context.drawImage(picture, ...fitPicture(picture, this.#canvas));
+      this.#isEmpty = false;
+    });
+    picture.src = value;
   }
 
   #clear() {
@@ -77,6 +110,7 @@ export class SketchpadComponent {
   }
 
   #write() {
-    this.#props.value = this.#isEmpty ? null : this.#canvas.toDataURL("image/png");
+    this.#written = this.#isEmpty ? null : this.#canvas.toDataURL("image/png");
+    this.#props.value = this.#written;
   }
 }

@@ -87,16 +87,19 @@ export class ThoughtComponent {
   /** Show the current value from its beginning, unless it is a late result of another checkpoint. */
   receive() {
     if (!this.#selection.accepts(this.#props.value)) return;
+    const problem = readText(readObject(this.#props.value).problem);
+    if (problem && this.#thought) {
+      this.#showEmptyText(problem); // what is shown stays
+      this.#scrollIntoView();
+      return;
+    }
     this.#record = readObject(this.#props.value);
     this.#stop();
     this.#tickBeforeHover = null;
     this.#images = new ImageCache();
     this.#thought = parseRecord(this.#record);
-    const problem = readText(this.#record.problem);
     this.#showEmptyText(problem);
-    // On a phone the result is below the input: scroll to it, or to the error.
-    const isBelow = this.#element.getBoundingClientRect().top > window.innerHeight * 0.8;
-    if ((this.#thought || problem) && isBelow) this.#element.scrollIntoView();
+    if (this.#thought || problem) this.#scrollIntoView();
     if (!this.#thought) return;
     this.#theme = this.#readTheme();
     this.#prepare();
@@ -105,12 +108,18 @@ export class ThoughtComponent {
     else this.#play();
   }
 
+  /** Scroll to the result, or to the error: on a phone it is below the input. */
+  #scrollIntoView() {
+    const isBelow = this.#element.getBoundingClientRect().top > window.innerHeight * 0.8;
+    if (isBelow) this.#element.scrollIntoView();
+  }
+
   #showEmptyText(problem) {
     const { empty, body, tip } = this.#parts;
     tip.hidden = true;
     empty.textContent = problem || EMPTY_TEXT;
     empty.classList.toggle("thought-problem", problem !== "");
-    empty.hidden = this.#thought !== null;
+    empty.hidden = this.#thought !== null && problem === "";
     body.hidden = this.#thought === null;
   }
 
