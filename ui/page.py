@@ -5,14 +5,17 @@ from typing import Any
 import gradio as gr
 
 from ui.auth.access import Access
-from ui.paths import EXAMPLES_DIR
-from ui.server.gradio_patches import ApiBlocks, install_error_sentence
+from ui.paths import EXAMPLES_DIR, STATIC_DIR
+from ui.server.gradio_patches import ApiBlocks, install_error_sentence, install_page_head
 from ui.services.inference_service import InferenceService
 from ui.services.training_service import TrainingService
 from ui.static_files import build_preload_links, build_route
 from ui.tabs import models, think, train
 
 TITLE = "Continuous Thought Machines"
+DESCRIPTION = (
+    "A neural network that thinks in steps: watch its answer change tick by tick, and see when it decides to stop."
+)
 INTRO = """# Continuous Thought Machines
 A neural network that thinks in steps. Watch where it looks, how its answer changes *tick by tick*, and when it decides that more
 thinking will not help.
@@ -52,6 +55,7 @@ def build_page(
         access: Decides who may train; without it there is no Train tab.
     """
     install_error_sentence()
+    install_page_head(TITLE, DESCRIPTION)
     with ApiBlocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
         gr.Markdown(INTRO)
         with gr.Tabs(elem_id="tabs") as tabs:
@@ -76,6 +80,7 @@ def get_launch_options() -> dict[str, Any]:
         "run_history": False,
         "show_error": False,
         "head": build_preload_links(),
+        "favicon_path": str(STATIC_DIR / "favicon.png"),
         "app_kwargs": {"routes": [build_route()]},
     }
 

@@ -37,6 +37,10 @@ test("an entry is described at each tick and after it stopped", () => {
   assert.equal(describeEntry(entry, 3), "stopped after 3 of 6 ticks with the answer of tick 2: b");
   assert.equal(describeEntry({ ...entry, answerTick: 3 }, 9), "stopped after 3 of 6 ticks: c");
   assert.equal(describeEntry({ ...entry, answers: [] }, 1), "tick 1: ");
+  const [judged] = parseComparison({ rows: [{ ...ENTRY, milliseconds: 6.44, verdict: "correct" }] });
+  assert.equal(describeEntry(judged, 3), "stopped after 3 of 6 ticks with the answer of tick 2: b (correct, 6.4 ms)");
+  const [unjudged] = parseComparison({ rows: [{ ...ENTRY, milliseconds: 6.44, verdict: "unknown" }] });
+  assert.match(describeEntry(unjudged, 3), /: b \(6\.4 ms\)$/);
   assert.equal(describeEntry({ ...entry, problem: "No." }, 1), "No.");
   assert.equal(describeEntry({ ...entry, ticks: 1, iterations: 1, answerTick: 1 }, 1), "one pass, no ticks: a");
 });
@@ -46,10 +50,10 @@ test("a result names the entries that stopped first", () => {
   const second = { ...first, name: "second", ticks: 1 };
   assert.equal(describeResult([first]), "");
   assert.equal(describeResult([first, { ...second, problem: "No." }]), "");
-  assert.match(describeResult([first, second]), /^First to stop: second, after 1 tick\. /);
+  assert.match(describeResult([first, second]), /^First to stop: second, after 1 tick\.$/);
   assert.match(
     describeResult([first, second, { ...second, name: "third" }]),
-    /^First to stop: second and third, after 1 tick\. /,
+    /^First to stop: second and third, after 1 tick\.$/,
   );
   assert.equal(describeResult([first, first]), "All stopped after 3 ticks.");
 });

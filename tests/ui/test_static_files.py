@@ -50,6 +50,25 @@ def test_every_module_is_served_as_immutable_and_cacheable_for_a_year(client):
         assert "access-control-allow-origin" not in response.headers
 
 
+def test_a_shared_link_has_one_title_and_description_and_no_picture_of_another_host(client):
+    pages.install_page_head("A <title>", "What it does.")
+    text = client.get("/").text
+    tags = re.findall(r"<meta (?:property|name)=\"((?:og|twitter):\w+)\" content=\"([^\"]*)\">", text)
+    assert tags == [
+        ("og:type", "website"),
+        ("og:title", "A &lt;title&gt;"),
+        ("og:description", "What it does."),
+        ("twitter:card", "summary"),
+    ]
+    assert len(re.findall("og:|twitter:", text)) == len(tags) and "header-image" not in text
+
+
+def test_the_icon_of_the_page_is_its_own(client):
+    response = client.get("/favicon.ico")
+    assert response.headers["content-type"] == "image/png"
+    assert response.content == (STATIC_DIR / "favicon.png").read_bytes()
+
+
 def test_head_is_allowed_and_other_methods_are_rejected(client):
     url = f"/{get_module_url('thought/index.js')}"
     response = client.head(url)

@@ -7,20 +7,27 @@ Gradio 6.31 copies the configuration of the whole page for every visitor and sto
 third of a megabyte each, for links to a session. This page offers no such links: `SlimSessionState` stores `gr.State` values
 only.
 
+Its page describes itself as "Gradio" to sites that show a preview of a link, with a picture of another host:
+`install_page_head` writes the title and the description of this page instead.
+
 It reports an error that is not a `gr.Error` as `{"error": null}`, and checks arguments with sentences for the developer of a
 page: `ApiBlocks` checks those of the public API, `install_error_sentence` replaces the missing text.
 """
 
+import html
 import inspect
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 import gradio.queueing
+import gradio.routes
 import gradio.utils
+import jinja2
 from fastapi import FastAPI
 from gradio import state_holder
 from gradio.utils import LRUCache
@@ -39,6 +46,8 @@ UNEXPECTED_ERROR_MESSAGE = (
 )
 OriginalSessionState = state_holder.SessionState
 original_error_payload = gradio.utils.error_payload
+original_template_loader = gradio.routes.templates.env.loader
+SHARING_TAG_PATTERN = re.compile(r'<meta\s+(?:property|name)="(?:og|twitter):[^>]*>\s*')
 
 
 class SlimSessionState(OriginalSessionState):
@@ -127,6 +136,38 @@ def get_parameter_names(block_fn: Any) -> list[str]:
 def install_error_sentence() -> None:
     """Make Gradio report an unexpected error with a sentence. The traceback goes to the log as before."""
     gradio.utils.error_payload = gradio.queueing.error_payload = build_error_payload
+
+
+def install_page_head(title: str, description: str) -> None:
+    """Make Gradio write one set of tags for previews of links to the page, without a picture of another host.
+
+    Args:
+        title: Title of the page.
+        description: What the page offers, in one sentence.
+    """
+    tags = build_sharing_tags(title, description)
+
+    def load(name: str) -> tuple[str, str | None, Callable[[], bool] | None]:
+        source, path, is_current = original_template_loader.get_source(gradio.routes.templates.env, name)
+        if not SHARING_TAG_PATTERN.search(source):
+            return source, path, is_current
+        return SHARING_TAG_PATTERN.sub("", source).replace("</head>", f"{tags}\n</head>", 1), path, is_current
+
+    gradio.routes.templates.env.loader = jinja2.FunctionLoader(load)
+    if gradio.routes.templates.env.cache is not None:
+        gradio.routes.templates.env.cache.clear()
+
+
+def build_sharing_tags(title: str, description: str) -> str:
+    """Return the tags that sites read to show a preview of a link."""
+    tags = [
+        ("property", "og:type", "website"),
+        ("property", "og:title", title),
+        ("property", "og:description", description),
+        ("name", "description", description),
+        ("name", "twitter:card", "summary"),
+    ]
+    return "\n".join(f'<meta {kind}="{name}" content="{html.escape(content)}">' for kind, name, content in tags)
 
 
 def build_error_payload(error: BaseException | None, show_error: bool) -> dict[str, Any]:

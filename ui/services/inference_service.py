@@ -279,7 +279,7 @@ class InferenceService:
 
 def build_comparison_row(name: str, record: dict[str, Any]) -> dict[str, Any]:
     """Return the row of a comparison for one prediction."""
-    copied_keys = ("ticks", "iterations", "answer_tick", "certainty", "halted_by")
+    copied_keys = ("ticks", "iterations", "answer_tick", "certainty", "halted_by", "milliseconds", "verdict")
     return {
         "name": name,
         "policy": record["policy"],

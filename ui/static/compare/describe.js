@@ -1,6 +1,6 @@
 /** Texts of a comparison. */
 
-import { pluralize } from "../common/format.js";
+import { formatDuration, pluralize } from "../common/format.js";
 
 /**
  * Describe an entry at a tick: what it answers now, or what it stopped with.
@@ -9,12 +9,13 @@ import { pluralize } from "../common/format.js";
  * @param {number} tick - The tick, from 1.
  * @returns {string} The description.
  */
-export function describeEntry({ problem, ticks, iterations, answers, answerTick }, tick) {
+export function describeEntry({ problem, ticks, iterations, answers, answerTick, milliseconds, verdict }, tick) {
   if (problem) return problem;
   if (tick < ticks) return `tick ${tick}: ${answers[tick - 1] ?? ""}`;
   const source = answerTick === ticks ? "" : ` with the answer of tick ${answerTick}`;
-  if (iterations === 1) return `one pass, no ticks: ${answers[0] ?? ""}`;
-  return `stopped after ${ticks} of ${iterations} ticks${source}: ${answers[answerTick - 1] ?? ""}`;
+  const end = iterations === 1 ? "one pass, no ticks" : `stopped after ${ticks} of ${iterations} ticks${source}`;
+  const notes = [verdict, milliseconds === null ? "" : formatDuration(milliseconds)].filter(Boolean).join(", ");
+  return `${end}: ${answers[answerTick - 1] ?? ""}${notes && ` (${notes})`}`;
 }
 
 /**
@@ -31,5 +32,5 @@ export function describeResult(entries) {
   const ticks = `${fewest} ${pluralize(fewest, "tick")}`;
   if (first.length === finished.length) return `All stopped after ${ticks}.`;
   const names = first.map((entry) => entry.name).join(" and ");
-  return `First to stop: ${names}, after ${ticks}. Orange: low certainty; blue: high certainty.`;
+  return `First to stop: ${names}, after ${ticks}.`;
 }

@@ -16,6 +16,8 @@ const UNKNOWN_PROBLEM = "It could not be run on this input.";
  * @property {number} iterations - Ticks that it could use.
  * @property {number[]} certainty - Certainty by tick, 0 to 1.
  * @property {string[]} answers - Answers by tick.
+ * @property {number | null} milliseconds - How long it took.
+ * @property {string} verdict - Verdict on its answer, such as "correct"; empty if it is not known.
  * @property {number} answerTick - The tick whose answer counts, from 1.
  */
 
@@ -40,6 +42,8 @@ function parseEntry(value) {
     ticks,
     iterations: isNumber(entry.iterations) ? readInteger(entry.iterations, ticks, MAX_TICKS) : ticks,
     certainty,
+    milliseconds: isNumber(entry.milliseconds) ? entry.milliseconds : null,
+    verdict: readText(entry.verdict, MAX_LABEL).replace(/^unknown$/, ""),
     answers: readArray(entry.answers, MAX_TICKS).map((answer) => readText(answer, MAX_LABEL)),
     answerTick: isNumber(entry.answer_tick) ? readInteger(entry.answer_tick, 1, Math.max(1, ticks)) : ticks,
   };
