@@ -45,12 +45,15 @@ def compute_validation_metrics(curves: EvaluationCurves, energy_threshold: float
         energy_threshold: A sample halts at the first tick with an energy below it; None skips the figures of the energy.
 
     Returns:
-        accuracy_by_tick; with an energy also accuracy_halted and mean_ticks (ticks used) at the threshold, and
-        energy_right and energy_wrong: the mean energy of correct and of wrong answers.
+        accuracy_by_tick; for answers of several positions position_accuracy_last; with an energy also accuracy_halted and
+        mean_ticks (ticks used) at the threshold, and energy_right and energy_wrong: the mean energy of correct and of
+        wrong answers.
     """
     figures: dict[str, Any] = {
         "accuracy_by_tick": [round(value, 4) for value in curves.correct.float().mean(0).tolist()]
     }
+    if not curves.is_ctc and curves.targets.size(1) == curves.choices.size(1) > 1:
+        figures["position_accuracy_last"] = compute_position_accuracy(curves.choices[:, :, -1], curves.targets)
     if curves.energy is None or energy_threshold is None:
         return figures
     energy = curves.energy.masked_fill(~curves.answer_mask, torch.inf)
@@ -64,6 +67,12 @@ def compute_validation_metrics(curves: EvaluationCurves, energy_threshold: float
         if mask.any():
             figures[name] = curves.energy[mask].mean().item()
     return figures
+
+
+def compute_position_accuracy(choices: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> float:
+    """Return the share of correct positions among those that count; a target below 0 marks one that does not."""
+    counts = targets >= 0
+    return ((choices == targets) & counts).sum().item() / max(1, int(counts.sum()))
 
 
 def compute_reliability(

@@ -165,6 +165,8 @@ def test_an_estimate_is_formatted_with_units(owner_session, recording_service, m
     estimate_values = {
         "parameters": 12_345,
         "seconds_per_1000_steps": 60.0,
+        "seconds_to_start": 4.0,
+        "seconds_to_finalize": 300.0,
         "seconds_in_all": 7200.0,
         "memory_gb": 0.5,
         "gpu_memory_gb": None,
@@ -175,6 +177,7 @@ def test_an_estimate_is_formatted_with_units(owner_session, recording_service, m
     monkeypatch.setattr("training.jobs.scheduler.run_estimate", lambda *_: estimate_values)
     estimate = next(fn for fn in owner_session.blocks.fns.values() if get_handler_name(fn) == "NewRunForm._estimate")
     text = owner_session.call_queued(estimate)["output"]["data"][0]
+    assert "of which 4 s to start and at most 5 min to finalize" in str(text)
     assert "12,345" in str(text) and "2 h" in str(text) and "0.5 GB" in str(text)
     rejection = owner_session.call_queued(estimate, set_train_steps=0)
     assert not rejection["success"] and "train.steps" in rejection["output"]["error"]

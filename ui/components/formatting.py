@@ -15,13 +15,13 @@ def format_table(rows: Mapping[str, str]) -> str:
 
 
 def format_progress_bar(share: float) -> str:
-    """Return a progress bar as text, with the percentage.
+    """Return a progress bar with the percentage as its label, as HTML within Markdown.
 
     Args:
         share: Progress from 0 to 1.
     """
-    filled = round(20 * min(1.0, max(0.0, share)))
-    return f"`{'█' * filled}{'░' * (20 - filled)}` {share:.0%}"
+    share = min(1.0, max(0.0, share))
+    return f'<label><progress value="{share:.4f}" max="1"></progress> {share:.0%}</label>'
 
 
 def format_duration(seconds: float) -> str:

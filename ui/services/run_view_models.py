@@ -52,7 +52,13 @@ class RunViewModels:
 
     def list_run_choices(self) -> list[tuple[str, str]]:
         """Return label and id of every run."""
-        return [(f"{job.id} ({STATE_LABELS[job.state]})", job.id) for job in self.list_jobs()]
+        return [(f"{job.id} ({self._get_state_label(job)})", job.id) for job in self.list_jobs()]
+
+    def _get_state_label(self, job: Job) -> str:
+        """Return the state of a run as all views name it. Only that of a running one needs its files."""
+        if job.state != "running":
+            return STATE_LABELS[job.state]
+        return format_state(job, read_status(RunDir(self.scheduler.runs_dir / job.id)))
 
     def get_current_run_id(self) -> str | None:
         """Return the id of the run to show first: the running one, else the newest; None without runs."""
@@ -90,6 +96,7 @@ class RunViewModels:
         return {
             "id": job.id,
             "state": job.state,
+            "state_label": format_state(job, status),
             "version": version,
             "by": job.submitted_by,
             "headline": build_headline(job, status),
@@ -127,7 +134,7 @@ class RunViewModels:
         duration_s = (job.ended_at or time.time()) - job.started_at if job.started_at else 0
         return [
             job.id,
-            STATE_LABELS[job.state],
+            format_state(job, status),
             task,
             status["step"],
             None if best is None else round(100 * best, 2),
@@ -172,6 +179,17 @@ def read_status(run_dir: RunDir) -> dict[str, Any]:
         "step": int(numbers["step"]),
         "steps": int(numbers["steps"]),
     }
+
+
+def format_state(job: Job, status: Mapping[str, Any]) -> str:
+    """Return the state of a run in a word, the same in the list, the table, the facts and the headline."""
+    if job.state != "running":
+        return STATE_LABELS[job.state]
+    if job.requested_action:
+        return "stopping"
+    if status.get("phase") in ("finishing", "finished"):
+        return "finishing"
+    return STATE_LABELS["running"] if status.get("steps") else "starting"
 
 
 def build_headline(job: Job, status: Mapping[str, Any]) -> str:

@@ -59,12 +59,14 @@ CHARTS = (
         id="accuracy",
         title="Accuracy",
         percent=True,
-        help_text="An answer counts as correct only if every position is correct. Held out: samples that are not trained on.",
+        help_text="An answer counts as correct only if every position is correct, so it can stay at 0% for long while single "
+        "positions improve. Held out: samples that are not trained on.",
         series=(
             Series("accuracy", "training, last tick", noisy=True),
             Series("validation_accuracy_last", "held out, last tick"),
             Series("validation_accuracy_halted", "held out, when halted"),
             Series("validation_accuracy_best", "held out, best tick"),
+            Series("validation_position_accuracy_last", "held out, single positions"),
         ),
     ),
     Chart(

@@ -102,7 +102,7 @@ class ModelsTab:
         )
         self.purpose.input(self._select_purpose, [self.name, self.purpose], self.outputs, **HUB_EVENT)
         page.load(self.show, self.name, self.outputs, **HUB_EVENT)
-        page.load(self._refresh_models, None, self.models, show_progress="hidden", **PRIVATE_EVENT)
+        page.load(self._refresh_models, self.models, self.models, show_progress="hidden", **PRIVATE_EVENT)
         self.cancel.click(self._cancel_download, self.name, self.download_outputs, **PRIVATE_EVENT)
         for event in (
             self.download.click(self._start_download, self.name, self.download_outputs, **PRIVATE_EVENT),
@@ -119,14 +119,21 @@ class ModelsTab:
             checkpoint_dropdown: Checkpoint dropdown of the Think tab.
         """
 
-        def refresh() -> gr.Dropdown:
-            return gr.Dropdown(self.inference_service.list_checkpoint_labels())
+        def refresh(name: str) -> gr.Dropdown:
+            """List the checkpoints of now: a run may have finished or been deleted."""
+            choices = self.inference_service.list_checkpoint_labels()
+            if self._exists(name):  # a saved step is not listed, but can be selected
+                listed = {choice for _, choice in choices}
+                return gr.Dropdown(choices if name in listed else [*choices, (name, name)])
+            return gr.Dropdown(choices, value=choices[0][1] if choices else None)
 
         def open_in_think_tab(name: str) -> Updates:
             choices = self.inference_service.list_checkpoint_labels()
             return {checkpoint_dropdown: gr.Dropdown(choices, value=name), tabs: gr.Tabs(selected="think")}
 
-        page.load(refresh, None, checkpoint_dropdown, show_progress="hidden", **PRIVATE_EVENT)
+        page.load(refresh, checkpoint_dropdown, checkpoint_dropdown, show_progress="hidden", **PRIVATE_EVENT)
+        tabs.select(refresh, checkpoint_dropdown, checkpoint_dropdown, **SILENT_EVENT)
+        tabs.select(self._refresh_models, self.models, self.models, **SILENT_EVENT)
         self.think.click(open_in_think_tab, self.name, [checkpoint_dropdown, tabs], **PRIVATE_EVENT)
 
     # --- handlers --------------------------------------------------------------------------------------------------
@@ -181,8 +188,16 @@ class ModelsTab:
     def _select_purpose(self, name: str, task: str) -> Updates:
         return self.show(f"{split_purpose(name)[0]}{PURPOSE_SEPARATOR}{task}")
 
-    def _refresh_models(self) -> gr.Radio:
-        return gr.Radio(self.inference_service.list_catalog())
+    def _exists(self, name: str) -> bool:
+        try:
+            self.inference_service.get_checkpoint_info(name)
+        except ValueError:
+            return False
+        return True
+
+    def _refresh_models(self, selected: str | None) -> gr.Radio:
+        catalog = self.inference_service.list_catalog()
+        return gr.Radio(catalog, value=selected if selected in {name for _, name in catalog} else None)
 
     def _start_download(self, name: str) -> Updates:
         call_service(self.inference_service.download, name)
@@ -210,7 +225,7 @@ class ModelsTab:
         status = self.inference_service.get_download_status(name)
         if status is None or status["state"] != "finished":
             return gr.skip()
-        return {self.models: self._refresh_models(), **self.show(name)}
+        return {self.models: self._refresh_models(name), **self.show(name)}
 
 
 def format_model_facts(model: dict[str, Any]) -> str:

@@ -204,12 +204,15 @@ def format_estimate(estimate: Mapping[str, Any], price_per_hour: float | None) -
         memory += f", and {estimate['gpu_memory_gb']:.1f} GB of GPU memory"
     total = format_duration(estimate["seconds_in_all"])
     per_1000_steps = format_duration(estimate["seconds_per_1000_steps"])
+    start = format_duration(estimate["seconds_to_start"])
+    finalization = format_duration(estimate["seconds_to_finalize"])
     price = ""
     if price_per_hour:
         price = f"${price_per_hour * estimate['seconds_in_all'] / 3600:.2f}, assuming the same speed as this computer"
     rows = {
         "parameters": f"{estimate['parameters']:,}",
-        "time": f"**{total}** in total; {per_1000_steps} per 1,000 steps, including evaluation",
+        "time": f"**{total}** in total, of which {start} to start and at most {finalization} to finalize; "
+        f"{per_1000_steps} per 1,000 steps, including evaluation",
         "memory": memory,
         "disk": f"at most {estimate['disk_gb'] * 1024:,.1f} MB; {estimate['save_gb'] * 1024:,.1f} MB per checkpoint; "
         f"{estimate['free_gb']:,.1f} GB free",

@@ -6,7 +6,6 @@ from typing import Any
 import gradio as gr
 
 from ui.components.formatting import escape_markdown, format_duration, format_progress_bar, format_table
-from ui.services.run_view_models import STATE_LABELS
 from ui.services.training_service import LOCAL_TARGET
 
 NEWEST_STEP = "newest"  # choice of the newest checkpoint of a run
@@ -55,7 +54,7 @@ def format_run_facts(view: dict[str, Any]) -> str:
         publication = f"[{escape_markdown(view['address'])}]({view['address']})"
     submitted = time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(view["submitted"]))
     rows = {
-        "state": STATE_LABELS[view["state"]],
+        "state": view["state_label"],
         "started": submitted + (f" by {escape_markdown(view['by'])}" if view["by"] else ""),
         "duration": format_duration(duration_s) if duration_s and view["ended"] else "",
         "hardware": host,

@@ -11,8 +11,8 @@ from ui.tabs.run_history import build_compare_tab, build_history_tab
 from ui.tabs.run_monitor import RunMonitor
 
 NO_PERSISTENCE_WARNING = (
-    "⚠️ **Runs are temporary**: this container has no persistent storage. Attach storage at `CTM_HOME` or publish to the Hub "
-    "to keep them."
+    "<details><summary>⚠️ Runs may be lost when this container ends. Why?</summary>Nothing is mounted where runs are stored. "
+    "Mount storage at `CTM_HOME`, or publish runs to the Hub, to keep them.</details>"
 )
 
 

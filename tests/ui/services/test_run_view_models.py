@@ -13,6 +13,7 @@ from training.jobs.job import Job
 from training.jobs.redaction import redact_token
 from training.publishing.outbox import Outbox
 from training.run_dir import RunDir
+from ui.components.formatting import format_progress_bar
 from ui.services.run_view_models import MAX_COMPARED_RUNS, MAX_LOG_CHARS, read_log_tail
 from ui.services.training_curves import build_curves_data
 from ui.tabs.run_monitor import format_headline, format_run_facts
@@ -83,6 +84,23 @@ def test_a_view_model_reports_progress(training_service):
     assert view["left"] == 80 / 5 and view["headline"] == "Training: step 20 of 100" and not view["finished"]
     json.dumps(view, allow_nan=False)
     assert "about 16 s left" in format_headline(view)
+
+
+@pytest.mark.parametrize(("has_steps", "expected"), [(True, "training"), (False, "starting")])
+def test_the_state_of_a_run_is_the_same_in_all_views(training_service, has_steps, expected):
+    run_dir = create_fake_run(training_service, "run-1", state="running", steps=(10, 20))
+    if not has_steps:
+        run_dir.status_file.unlink()
+    views = training_service.run_views
+    view = views.get_run_view("run-1")
+    assert views.list_run_choices() == [(f"run-1 ({expected})", "run-1")]
+    assert (view["state_label"], views.list_history_rows()[0][1]) == (expected, expected)
+    assert view["headline"].lower().startswith(expected)
+
+
+def test_progress_is_an_element_that_screen_readers_know():
+    assert format_progress_bar(0.214) == '<label><progress value="0.2140" max="1"></progress> 21%</label>'
+    assert 'value="1.0000"' in format_progress_bar(1.7)
 
 
 def test_the_tail_of_a_log_consists_of_whole_lines(tmp_path):
