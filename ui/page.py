@@ -9,7 +9,7 @@ from ui.paths import EXAMPLES_DIR, STATIC_DIR
 from ui.server.gradio_patches import ApiBlocks, install_error_sentence, install_page_head
 from ui.services.inference_service import InferenceService
 from ui.services.training_service import TrainingService
-from ui.static_files import build_preload_links, build_route
+from ui.static_files import build_page_script, build_preload_links, build_route
 from ui.tabs import models, think, train
 
 TITLE = "Continuous Thought Machines"
@@ -79,7 +79,7 @@ def get_launch_options() -> dict[str, Any]:
         "footer_links": ["api"],
         "run_history": False,
         "show_error": False,
-        "head": build_preload_links(),
+        "head": f"{build_preload_links()}\n{build_page_script()}",
         "favicon_path": str(STATIC_DIR / "favicon.png"),
         "app_kwargs": {"routes": [build_route()]},
     }

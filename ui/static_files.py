@@ -82,6 +82,11 @@ def build_preload_links() -> str:
     return "\n".join(f'<link rel="modulepreload" href="{get_module_url(path)}">' for path in MODULES)
 
 
+def build_page_script() -> str:
+    """Return the element for the head of the page that runs what belongs to no component."""
+    return f'<script type="module" src="{get_module_url("common/menus.js")}"></script>'
+
+
 def build_route() -> Route:
     """Return the route that serves the modules, for GET and HEAD."""
     return Route("/modules/{version}/{path:path}", serve_module, methods=["GET"])

@@ -18,6 +18,7 @@ import {
   formatSignificant,
   pluralize,
 } from "../../ui/static/common/format.js";
+import { isLeavingMenu } from "../../ui/static/common/menus.js";
 import { groupFramesByCell, reflectPosition } from "../../ui/static/common/motion.js";
 import { createMount } from "../../ui/static/common/mount.js";
 import { findRoundStep, findTickStep, listRoundNumbers } from "../../ui/static/common/scale.js";
@@ -50,6 +51,14 @@ const INVALID_VALUES = [
   Symbol("x"),
   5n,
 ];
+
+test("only a Tab in the text box of a menu leaves it", () => {
+  const target = { getAttribute: () => "combobox" };
+  assert.ok(isLeavingMenu({ key: "Tab", target }));
+  assert.ok(!isLeavingMenu({ key: "ArrowDown", target }));
+  assert.ok(!isLeavingMenu({ key: "Tab", target: { getAttribute: () => null } }));
+  assert.ok(!isLeavingMenu({ key: "Tab", target: {} }), "a document has no attributes");
+});
 
 test("a late result of a checkpoint that is no longer selected is ignored", () => {
   const selection = new CheckpointSelection();

@@ -266,6 +266,13 @@ def test_the_page_does_not_overflow_at_any_width(page, server_url, width, theme)
     assert page.evaluate("document.body.classList.contains('dark')") == (theme == "dark")
 
 
+def test_a_menu_closes_when_tab_leaves_it(page):
+    page.locator("#checkpoint input").focus()
+    expect(page.get_by_role("listbox")).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("listbox")).to_have_count(0)
+
+
 def test_the_run_button_is_reached_and_pressed_by_keyboard(page):
     """Tab moves the focus to the Run button, and Enter presses it."""
     draw_one(page)

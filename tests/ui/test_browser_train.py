@@ -167,7 +167,7 @@ def test_a_run_is_started_monitored_stopped_resumed_and_used(browser, training_s
         page.click("#run-text")
         sentence = page.locator("#thought [data-thought=sentence]")  # the energy is calibrated after the last step only
         expect(sentence).to_have_text(
-            re.compile(r"The number of ones is \w+\. Certainty: 0\.\d\d\. It used all 4 ticks")
+            re.compile(r"The number of ones is \w+\.( Correct\.| Wrong: .*\.)? Probability: .*%\. It used all 4 ticks")
         )
 
         page.locator("#tabs").get_by_role("tab", name="Train", exact=True).click()

@@ -192,7 +192,7 @@ def describe_held_out(metadata: HaltingMetadata, name: str, held_out: Evaluation
         return []
     sentences = [describe_excess(metadata.policies[name], held_out.rules[name].lost)]
     if name == metadata.default:
-        sentences.append(describe_better_policy(metadata, held_out))
+        sentences.append(describe_better_policy(metadata, name, held_out))
     return sentences
 
 
@@ -213,9 +213,9 @@ def describe_excess(record: PolicyRecord, lost: float) -> str:
     return ""
 
 
-def describe_better_policy(metadata: HaltingMetadata, held_out: EvaluationRecord) -> str:
+def describe_better_policy(metadata: HaltingMetadata, default_name: str, held_out: EvaluationRecord) -> str:
     """Return which policy needs the fewest ticks for at least the held-out accuracy of the default; empty if that does."""
-    default = held_out.rules[metadata.default]
+    default = held_out.rules[default_name]
     better = {
         name: result
         for name, result in held_out.rules.items()
