@@ -66,10 +66,12 @@ class ConfidenceLimit:
     Attributes:
         value: Largest P(correct).
         is_unfamiliar: Whether the input differs from the training samples.
+        is_measured: Whether the accuracy on inputs that differ in the same way was measured.
     """
 
     value: float
     is_unfamiliar: bool
+    is_measured: bool = False
 
 
 FAMILIAR = ConfidenceLimit(1.0, is_unfamiliar=False)
@@ -125,8 +127,8 @@ def compute_confidence(
 
 
 def get_temperatures(metadata: HaltingMetadata, ticks: int, limit: ConfidenceLimit) -> Float[Tensor, " T"]:
-    """Return the temperature of each tick; 1 for an unfamiliar input, for which the fitted ones do not hold."""
-    if metadata.confidence is None or limit.is_unfamiliar:
+    """Return the temperature of each tick; 1 for an input that is unfamiliar in an unknown way: fitted ones do not hold."""
+    if metadata.confidence is None or (limit.is_unfamiliar and not limit.is_measured):
         return torch.ones(ticks)
     return metadata.confidence.get_temperatures(ticks)
 
@@ -143,11 +145,12 @@ def compute_confidence_limit(
         shifted_accuracy: Accuracy on held-out samples that differ in the same way; None if it was not measured.
     """
     limit = 1.0
+    is_measured = is_shifted and shifted_accuracy is not None
     if is_shifted:
         limit = MAX_SHIFTED_CONFIDENCE if shifted_accuracy is None else shifted_accuracy
     if metadata.familiarity is None or features is None:
-        return ConfidenceLimit(limit, is_shifted)
+        return ConfidenceLimit(limit, is_shifted, is_measured)
     excess = float(metadata.familiarity.compute_distance(features)) / metadata.familiarity.threshold
     if excess <= 1:
-        return ConfidenceLimit(limit, is_shifted)
+        return ConfidenceLimit(limit, is_shifted, is_measured)
     return ConfidenceLimit(min(limit, MAX_SHIFTED_CONFIDENCE / excess), is_unfamiliar=True)

@@ -34,6 +34,7 @@ MAX_LOGITS = 20_000_000  # logits of all samples together: 80 MB
 MAX_TEMPERATURE = 1_000.0
 TEMPERATURE_LEARNING_RATE = 0.05
 TEMPERATURE_STEPS = 120
+TEMPERATURE_SCALES = (1.0, 0.5, 0.2, 0.1)
 
 
 @dataclass(frozen=True)
@@ -128,14 +129,11 @@ def fit_confidence(
     """
     samples = collect_confidence_samples(model, task, batches, policy)
     answer_format = get_answer_format(task)
-    temperatures = fit_temperatures(samples, answer_format)
+    fitted = fit_temperatures(samples, answer_format)
+    # Where the probability says little, the bound must be loose: lower temperatures are tried as well.
+    fits = [fit_whole_answers(samples, answer_format, fitted * scale) for scale in TEMPERATURE_SCALES]
+    _, temperatures, whole = min(fits, key=lambda fit: fit[0])
     by_position = compute_log_probabilities(samples.logits, temperatures, answer_format)
-    whole = fit_confidence_model(
-        samples,
-        samples.correct,
-        samples.certainty.mean(1),
-        answer_format.sum_scored(by_position, samples.last_position),
-    )
     last = None
     if has_separate_last_position(task):
         index = samples.last_position.view(-1, 1, 1).expand(-1, 1, samples.correct.size(1))
@@ -145,6 +143,25 @@ def fit_confidence(
         return None
     values = [round(value, 4) for value in temperatures.tolist()]
     return ConfidenceMetadata(temperatures=values, whole=whole, last=last, split=CALIBRATION, n=len(samples.correct))
+
+
+def fit_whole_answers(
+    samples: ConfidenceSamples, answer_format: AnswerFormat, temperatures: Float[Tensor, " T"]
+) -> tuple[float, Float[Tensor, " T"], ConfidenceModel | None]:
+    """Fit P(whole answer is correct) at given temperatures.
+
+    Returns:
+        Negative log-likelihood of the confidence at the ticks that answer, the temperatures, and the model.
+    """
+    by_position = compute_log_probabilities(samples.logits, temperatures, answer_format)
+    log_probability = answer_format.sum_scored(by_position, samples.last_position)
+    certainty = samples.certainty.mean(1)
+    model = fit_confidence_model(samples, samples.correct, certainty, log_probability)
+    if model is None:
+        return math.inf, temperatures, None
+    is_answer_tick = samples.weight == samples.weight.amax(1, keepdim=True)
+    p = model(samples.energy, certainty, log_probability)[is_answer_tick].clamp(1e-6, 1 - 1e-6)
+    return F.binary_cross_entropy(p, samples.correct[is_answer_tick].float()).item(), temperatures, model
 
 
 def fit_temperatures(samples: ConfidenceSamples, answer_format: AnswerFormat) -> Float[Tensor, " T"]:
@@ -241,7 +258,7 @@ def compute_split_confidence(
         None if output.energies is None else output.energies.cpu(),
         certainty.cpu(),
         last_position,
-        ConfidenceLimit(1.0, is_shifted),
+        ConfidenceLimit(1.0, is_shifted, is_measured=is_shifted),
     )
     values = {} if confidence.p_correct is None else {"p_correct": confidence.p_correct}
     if confidence.p_last is not None:
