@@ -27,7 +27,6 @@ import gradio as gr
 import gradio.queueing
 import gradio.routes
 import gradio.utils
-import jinja2
 from fastapi import FastAPI
 from gradio import state_holder
 from gradio.utils import LRUCache
@@ -46,7 +45,8 @@ UNEXPECTED_ERROR_MESSAGE = (
 )
 OriginalSessionState = state_holder.SessionState
 original_error_payload = gradio.utils.error_payload
-original_template_loader = gradio.routes.templates.env.loader
+template_environment = gradio.routes.templates.env
+original_get_source = template_environment.loader.get_source
 SHARING_TAG_PATTERN = re.compile(r'<meta\s+(?:property|name)="(?:og|twitter):[^>]*>\s*')
 
 
@@ -147,15 +147,14 @@ def install_page_head(title: str, description: str) -> None:
     """
     tags = build_sharing_tags(title, description)
 
-    def load(name: str) -> tuple[str, str | None, Callable[[], bool] | None]:
-        source, path, is_current = original_template_loader.get_source(gradio.routes.templates.env, name)
+    def get_source(environment: Any, name: str) -> tuple[str, str | None, Callable[[], bool] | None]:
+        source, path, is_current = original_get_source(environment, name)
         if not SHARING_TAG_PATTERN.search(source):
             return source, path, is_current
         return SHARING_TAG_PATTERN.sub("", source).replace("</head>", f"{tags}\n</head>", 1), path, is_current
 
-    gradio.routes.templates.env.loader = jinja2.FunctionLoader(load)
-    if gradio.routes.templates.env.cache is not None:
-        gradio.routes.templates.env.cache.clear()
+    template_environment.loader.get_source = get_source
+    template_environment.cache.clear()
 
 
 def build_sharing_tags(title: str, description: str) -> str:
