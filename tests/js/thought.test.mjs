@@ -159,11 +159,7 @@ test("the most probable of many classes have bars", () => {
 
 test("known quantities are described", () => {
   const thought = parseRecord(createRecord());
-  assert.deepEqual(describeQuantities(thought, 1), [
-    "energy 1.00",
-    "certainty 0.20",
-    "estimated chance of being correct: 50%",
-  ]);
+  assert.deepEqual(describeQuantities(thought, 1), ["energy 1.00", "certainty 0.20", "confidence 50%"]);
   assert.deepEqual(describeQuantities(thought, 2), ["energy \u22121.00", "certainty 0.90"]);
   assert.equal(getLabel(thought.answer, 2), "2");
   assert.equal(findLargest([1, 3, 3]), 1);

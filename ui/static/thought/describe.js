@@ -46,8 +46,7 @@ export function describeQuantities({ energy, chance, certainty }, tick) {
   const lines = [];
   if (energy) lines.push(`energy ${formatDecimal(energy[tick - 1])}`);
   lines.push(`certainty ${formatDecimal(certainty[tick - 1])}`);
-  if (chance && isNumber(chance[tick - 1]))
-    lines.push(`estimated chance of being correct: ${formatProbability(chance[tick - 1])}`);
+  if (chance && isNumber(chance[tick - 1])) lines.push(`confidence ${formatProbability(chance[tick - 1])}`);
   return lines;
 }
 
