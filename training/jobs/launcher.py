@@ -83,6 +83,11 @@ class JobLauncher:
         """Find the processes of a job whose process id was not recorded; None if there are none."""
         return find_process_group(self._get_tag(job))
 
+    def has_running_child(self, job: Job) -> bool:
+        """Return whether this app started the supervisor of a job, and it has not ended."""
+        child = self._children.get(job.id)
+        return child is not None and child.poll() is None
+
     def read_exit(self, job: Job) -> ProcessExit:
         """Return how a job without living processes ended.
 

@@ -87,7 +87,8 @@ class LocalJobs:
         if job.is_finished:
             return True
         group = self.launcher.get_process_group(job)
-        if group.list_members():
+        # A process that was started just now is not listed yet: its environment is read, which it gets a moment later.
+        if group.list_members() or self.launcher.has_running_child(job):
             is_stopping = job.requested_action in ("stop", "suspend") and job.stop_requested_at > 0
             is_late = is_stopping and time.time() - job.stop_requested_at > self.stop_timeout_s
             if is_late or job.requested_action == "kill":  # repeated: a member may have just started another process

@@ -19,7 +19,7 @@ from tests.training.jobs.conftest import (
 )
 from tests.training.test_trainer import load_step_weights, read_metrics
 from training.jobs.job import Job
-from training.jobs.process_group import JOB_TAG_ENV
+from training.jobs.process_group import JOB_TAG_ENV, ProcessGroup
 from training.jobs.scheduler import JobScheduler
 from training.jobs.store import JobStore
 from training.run_dir import RunDir
@@ -73,6 +73,19 @@ def test_local_jobs_run_one_after_the_other(scheduler):
     )
     assert scheduler.store.get(second).state == "succeeded"
     assert scheduler.store.get(second).started_at >= scheduler.store.get(first).ended_at
+
+
+def test_job_whose_processes_are_not_listed_is_running_while_its_supervisor_runs(scheduler, monkeypatch):
+    """The environment of a process that was started just now cannot be read yet, so it is not listed."""
+    job_id = submit_job(scheduler, make_tiny_config(endless=True))
+    wait_until(lambda: has_logged_steps(scheduler, job_id))
+    with monkeypatch.context() as patch:
+        patch.setattr(ProcessGroup, "list_members", lambda self: [])
+        assert not scheduler.local_jobs.poll(scheduler.store.get(job_id))
+    assert scheduler.store.get(job_id).state == "running"
+    scheduler.kill(job_id)
+    wait_until(lambda: is_finished(scheduler, job_id))
+    assert scheduler.store.get(job_id).state == "cancelled"
 
 
 def test_queued_job_can_be_stopped_and_removed(scheduler):
