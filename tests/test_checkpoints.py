@@ -97,9 +97,9 @@ def test_digits_halting_keeps_accuracy_within_half_a_point_and_halves_the_ticks(
     assert stored_evaluation["mean_ticks"] <= stored_evaluation["iterations"] / 2
 
 
-def test_arithmetic_has_evaluations_of_all_three_splits():
+def test_arithmetic_has_evaluations_of_all_splits():
     evaluations = load(CHECKPOINTS_DIR / "arithmetic").metrics["evaluations"]
-    assert [evaluation["split"] for evaluation in evaluations] == ["test", "compositional", "extrapolation"]
+    assert [evaluation["split"] for evaluation in evaluations] == ["test", "typed", "compositional", "extrapolation"]
 
 
 def test_halting_metadata_has_the_energy_kind_and_the_default_policy(checkpoint_name):
@@ -107,9 +107,22 @@ def test_halting_metadata_has_the_energy_kind_and_the_default_policy(checkpoint_
     # A model with a single tick cannot wait for a better answer.
     has_wait_energy = checkpoint_name not in CTC_CHECKPOINTS and not checkpoint_name.endswith("-ff")
     assert halting["energy"]["kind"] == ("wait" if has_wait_energy else "calibrated") and "chance" in halting["energy"]
-    expected_default = "said" if checkpoint_name in CTC_CHECKPOINTS else "energy"
-    energy_policy = parse(halting["policies"]["energy"]["policy"])
-    assert halting["default"] == expected_default and energy_policy.needs_energy
+    policies = halting["policies"]
+    if checkpoint_name.endswith("-ff"):
+        assert not policies and halting["default"] is None
+        return
+    assert parse(policies["energy"]["policy"]).needs_energy
+    if checkpoint_name in CTC_CHECKPOINTS:
+        assert halting["default"] == "said"
+        return
+    default = policies[halting["default"]]
+    assert default["tolerance"] is not None and not default.get("promise")
+    if "confidence" in halting:  # fitted with the common target accuracy
+        target = max(
+            record["accuracy"] - record["tolerance"] for record in policies.values() if "promise" not in record
+        )
+        reaching = [r["mean_ticks"] for r in policies.values() if "promise" not in r and r["accuracy"] >= target]
+        assert default["accuracy"] >= target and default["mean_ticks"] == min(reaching)
 
 
 def test_card_has_the_stored_accuracy_and_the_parameter_count(checkpoint_name):

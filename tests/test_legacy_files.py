@@ -297,7 +297,10 @@ def test_stopped_run_resumes_as_if_it_had_not_stopped(home):
         assert expected_tensors.keys() == tensors.keys()
         for name, expected_tensor in expected_tensors.items():
             torch.testing.assert_close(tensors[name], expected_tensor, rtol=1e-3, atol=1e-3, msg=name)
-    for evaluation, figures in zip(read_evaluations(run / "checkpoint"), expected["evaluations"], strict=True):
+    # The split `longer` of untrained places is no result any more.
+    figures_by_split = {figures["split"]: figures for figures in expected["evaluations"]}
+    for evaluation in read_evaluations(run / "checkpoint"):
+        figures = figures_by_split[evaluation["split"]]
         # Version 0.1 made the energy the default policy, whatever it saved.
         check_figures(evaluation, {name: figures[name] for name in figures if name not in DEFAULT_POLICY_FIGURES})
 
