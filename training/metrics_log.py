@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ctm.io.atomic import write_text
+from ctm.io.json_files import read_json_lines
 from training.event_stream import emit_event
 
 VALIDATION_PREFIX = "validation_"
@@ -29,15 +30,7 @@ class MetricsLog:
 
     def read(self) -> list[dict[str, Any]]:
         """Return the lines, oldest first; lines that are incomplete or have no step are skipped."""
-        lines = []
-        for line in self.path.read_bytes().split(b"\n") if self.path.is_file() else []:
-            try:
-                values = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(values, dict) and type(values.get("step")) is int:
-                lines.append(values)
-        return lines
+        return [line for line in read_json_lines(self.path) if type(line.get("step")) is int]
 
     def read_latest_validation(self) -> dict[str, float]:
         """Return the latest validation metrics; {} before the first evaluation."""

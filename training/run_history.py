@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ctm.io.json_files import read_json_lines
 from training.setting_changes import SettingChange
 
 KEYS = {"time", "step", "setting", "old", "new"}
@@ -49,15 +50,7 @@ class RunHistory:
 
     def read(self) -> list[dict[str, Any]]:
         """Return the changes, oldest first; lines that are incomplete or have other keys are skipped."""
-        lines = []
-        for line in self.path.read_bytes().split(b"\n") if self.path.is_file() else []:
-            try:
-                values = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(values, dict) and values.keys() == KEYS and is_valid(values):
-                lines.append(values)
-        return lines
+        return [line for line in read_json_lines(self.path) if line.keys() == KEYS and is_valid(line)]
 
 
 def is_valid(values: dict[str, Any]) -> bool:

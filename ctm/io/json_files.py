@@ -50,6 +50,22 @@ def read_json(path: Path, default: Any = None, max_bytes: int | None = None) -> 
     return values
 
 
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a file with one JSON value per line; [] if there is no file.
+
+    Lines that are incomplete or are no objects are skipped: an append may have been interrupted.
+    """
+    objects = []
+    for line in path.read_bytes().split(b"\n") if path.is_file() else []:
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            objects.append(value)
+    return objects
+
+
 def write_json(path: Path, values: Any) -> None:
     """Write a JSON file atomically. Lists of numbers are written on one line.
 
