@@ -8,7 +8,7 @@ P(correct), which the probability bounds from above.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from ctm.checkpoint.metadata import HaltingMetadata
@@ -89,6 +89,11 @@ def compute_log_probabilities(
     return log_p.cumsum(2) if answer_format.is_ctc else log_p
 
 
+def select_position(values: Shaped[Tensor, "B P T"], position: Int[Tensor, " B"]) -> Shaped[Tensor, "B T"]:
+    """Return the values of one position of every row, at every tick."""
+    return values[torch.arange(len(values)), position]
+
+
 def compute_confidence(
     metadata: HaltingMetadata,
     answer_format: AnswerFormat,
@@ -120,8 +125,7 @@ def compute_confidence(
         )
     p_last = None
     if fitted.last is not None:
-        index = last_position.view(-1, 1, 1).expand(-1, 1, logits.size(2))
-        last = (values.gather(1, index).squeeze(1) for values in (certainty, by_position))
+        last = (select_position(values, last_position) for values in (certainty, by_position))
         p_last = fitted.last(energy, *last).clamp(max=limit.value)
     return Confidence(whole, fitted.whole(energy, certainty.mean(1), whole).clamp(max=limit.value), p_last)
 

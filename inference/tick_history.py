@@ -33,7 +33,7 @@ class EvaluationCurves:
         input_ticks: Ticks before an answer counts; None if all ticks count.
         signals: Further scores of `ctm.modules.readout.SIGNALS`, by name.
         is_ctc: Whether the answer is emitted over the ticks (CTC).
-        confidence: Confidence of the answers by name, see `training.energy.confidence`; {} if it was not computed.
+        confidence: Further values by name, see `compute_batch_confidence` of `training.evaluation.evaluate_curves`; {} for none.
     """
 
     correct: Bool[Tensor, "n T"]

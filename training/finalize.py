@@ -15,6 +15,7 @@ import torch
 
 from ctm import TickModel
 from ctm.checkpoint import Checkpoint, load, save
+from ctm.checkpoint.metadata import HaltingMetadata
 from ctm.models.registry import count_parameters
 from inference.halting.evidence import format_mean
 from inference.halting.frontier import compute_frontiers
@@ -148,7 +149,9 @@ def evaluate_split(
         policies = {name: other for name, other in policies.items() if not other.needs_energy}
     signals = policy.signals.union(*(other.signals for other in policies.values()))
     is_shifted = split in task.shift_splits
-    confidence_fn = functools.partial(compute_split_confidence, task, halting, is_shifted)
+    confidence_fn = functools.partial(
+        compute_split_confidence, task, HaltingMetadata.model_validate(halting), is_shifted
+    )
     curves = evaluate_curves(model, task.decoder, batches, signals, confidence_fn)
     policy_replay = replay(policy, TickHistory.from_curves(curves), curves.correct)
     answers = curves.choices[torch.arange(len(curves.choices)), :, policy_replay.answer_tick - 1]

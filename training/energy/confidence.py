@@ -18,7 +18,13 @@ from ctm.checkpoint.metadata import (
     compute_log_odds,
 )
 from ctm.models.outputs import UnrolledOutput
-from inference.confidence import AnswerFormat, ConfidenceLimit, compute_confidence, compute_log_probabilities
+from inference.confidence import (
+    AnswerFormat,
+    ConfidenceLimit,
+    compute_confidence,
+    compute_log_probabilities,
+    select_position,
+)
 from inference.halting.base import HaltingPolicy
 from inference.halting.thresholds import PolicyReplay, replay
 from inference.tick_history import EvaluationCurves, TickHistory
@@ -78,28 +84,25 @@ def collect_confidence_samples(
 ) -> ConfidenceSamples:
     """Unroll samples until `MAX_LOGITS` is reached, and weight their ticks by the visits of a halting policy."""
     selected = list(select_batches(task, batches, model.config.iterations))
-    curves = evaluate_curves(model, task.decoder, selected, policy.signals)
-    ticks = curves.correct.size(1)
-    logits = []
-    for batch in selected:
-        answers = model(batch.inputs).answers
-        logits.append(answers[..., torch.arange(ticks).clamp(max=answers.size(2) - 1)])
+    curves = evaluate_curves(model, task.decoder, selected, policy.signals, get_logits)
     last_position = torch.cat([task.get_last_positions(batch) for batch in selected])
-    index = last_position.clamp(max=curves.choices.size(1) - 1).view(-1, 1, 1)
-    last_choice = curves.choices.gather(1, index.expand(-1, 1, ticks)).squeeze(1)
-    last_target = curves.targets.gather(1, last_position.unsqueeze(1).clamp(max=curves.targets.size(1) - 1))
+    last_choice = select_position(curves.choices, last_position)
+    last_target = curves.targets.gather(1, last_position.unsqueeze(1))
     policy_replay = replay(policy, TickHistory.from_curves(curves), curves.correct)
     return ConfidenceSamples(
-        torch.cat(logits),
-        None
-        if curves.energy is None
-        else curves.energy.clone(),  # copies of inference tensors take part in a backward pass
+        curves.confidence["logits"].clone(),  # copies of inference tensors take part in a backward pass
+        None if curves.energy is None else curves.energy.clone(),
         curves.certainty.clone(),
         curves.correct.clone(),
         last_choice == last_target,
         last_position,
         compute_visit_weights(curves, policy_replay).float(),
     )
+
+
+def get_logits(batch: Batch, output: UnrolledOutput, certainty: Float[Tensor, "B P T"]) -> dict[str, Tensor]:
+    """Return the logits of a batch, for `evaluate_curves`."""
+    return {"logits": output.answers.cpu()}
 
 
 def select_batches(task: Task, batches: Iterable[Batch], ticks: int) -> Iterator[Batch]:
@@ -136,12 +139,13 @@ def fit_confidence(
     by_position = compute_log_probabilities(samples.logits, temperatures, answer_format)
     last = None
     if has_separate_last_position(task):
-        index = samples.last_position.view(-1, 1, 1).expand(-1, 1, samples.correct.size(1))
-        certainty, log_probability = (v.gather(1, index).squeeze(1) for v in (samples.certainty, by_position))
+        certainty, log_probability = (
+            select_position(values, samples.last_position) for values in (samples.certainty, by_position)
+        )
         last = fit_confidence_model(samples, samples.last_correct, certainty, log_probability)
     if whole is None:
         return None
-    values = [round(value, 4) for value in temperatures.tolist()]
+    values = [float(f"{value:.4g}") for value in temperatures.tolist()]
     return ConfidenceMetadata(temperatures=values, whole=whole, last=last, split=CALIBRATION, n=len(samples.correct))
 
 
@@ -231,7 +235,7 @@ def fit_confidence_model(
 
 def compute_split_confidence(
     task: Task,
-    halting: dict[str, Any],
+    metadata: HaltingMetadata,
     is_shifted: bool,
     batch: Batch,
     output: UnrolledOutput,
@@ -241,7 +245,7 @@ def compute_split_confidence(
 
     Args:
         task: The task.
-        halting: Content of `halting.json`.
+        metadata: Content of `halting.json`.
         is_shifted: Whether the samples differ from the training samples.
         batch: The samples.
         output: Output of the model.
@@ -252,7 +256,7 @@ def compute_split_confidence(
     """
     last_position = task.get_last_positions(batch)
     confidence = compute_confidence(
-        HaltingMetadata.model_validate(halting),
+        metadata,
         get_answer_format(task),
         output.answers.cpu(),
         None if output.energies is None else output.energies.cpu(),
@@ -262,8 +266,7 @@ def compute_split_confidence(
     )
     values = {} if confidence.p_correct is None else {"p_correct": confidence.p_correct}
     if confidence.p_last is not None:
-        index = last_position.view(-1, 1, 1).expand(-1, 1, output.answers.size(2))
-        choice = task.decoder.choices(output.answers.cpu()).gather(1, index).squeeze(1)
+        choice = select_position(task.decoder.choices(output.answers.cpu()), last_position)
         values |= {
             "p_last": confidence.p_last,
             "last_correct": choice == batch.targets.gather(1, last_position[:, None]),
