@@ -12,10 +12,11 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from training.data.image_reader import EXIF_ORIENTATION
+
 Encoder = Callable[[np.ndarray, np.random.Generator], bytes]
 DARK_COLORS = ((0, 0, 0), (20, 20, 90), (120, 10, 10), (0, 70, 20), (60, 60, 60))
 LIGHT_COLORS = ((255, 255, 255), (255, 240, 120), (200, 220, 255), (255, 200, 200), (220, 220, 220))
-EXIF_ORIENTATION = 0x0112
 INVERSE_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,

@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from benchmarks.paths import ROOT
 from training.data.maze import GOAL, START, WALL, Maze
 from training.data.maze_reader.reader import parse_maze
+from training.model_card import compute_wilson_interval
 from training.tasks import make_task
 from training.tasks.mazes import Mazes
 from training.tasks.splits import TEST, VALIDATION, make_generator
@@ -392,14 +393,6 @@ def is_read_correctly(pixels: np.ndarray, grid: np.ndarray) -> bool:
     return np.array_equal(maze.grid, grid)
 
 
-def compute_wilson_interval(correct: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the 95 % Wilson interval of a share."""
-    share = correct / count
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z * (share * (1 - share) / count + z**2 / (4 * count**2)) ** 0.5 / (1 + z**2 / count)
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
 def measure(kinds: list[str], split: str, count: int, first_seed: int = 0) -> dict[str, dict[str, Any]]:
     """Return the number of pictures, of correct readings and the longest time, by kind."""
     figures = {}
@@ -418,7 +411,7 @@ def build_table(figures: dict[str, dict[str, Any]]) -> str:
     """Build a Markdown row for every kind of picture."""
     lines = ["| kind of picture | correct | 95% interval |", "|---|---|---|"]
     for kind, figure in figures.items():
-        low, high = compute_wilson_interval(figure["correct"], figure["n"])
+        low, high = compute_wilson_interval(figure["correct"] / figure["n"], figure["n"])
         lines.append(f"| {kind} | {figure['correct']} of {figure['n']} | {low:.0%} to {high:.0%} |")
     return "\n".join(lines)
 

@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import itertools
 import json
-import math
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -43,6 +42,7 @@ from benchmarks.photo_rendering import (
 from ctm.checkpoint import load
 from inference import Engine
 from training.finalize import get_default_policy
+from training.model_card import compute_wilson_interval
 from training.tasks import Task, make_task
 from training.tasks.digits import load_images
 
@@ -223,17 +223,9 @@ def measure(kinds: list[str], count: int, split: str, seed: int) -> list[dict[st
             n += len(samples)
             right += sum(choice == sample.label for choice, sample in zip(answers, samples, strict=True))
             rejected += answers.count(None)
-        low, high = wilson_interval(right, n)
+        low, high = compute_wilson_interval(right / n, n)
         rows.append({"kind": kind, "n": n, "right": right, "rejected": rejected, "low": low, "high": high})
     return rows
-
-
-def wilson_interval(successes: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the Wilson score interval of a share, by default at 95 %."""
-    share = successes / count
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def render_table(figures: dict[str, Any]) -> str:

@@ -165,8 +165,9 @@ class Qamnist(Task):
         expression = str(digits[positions[0] - 1])
         for operator, position in zip(operators, positions[1:], strict=True):
             expression += f" {operator} {digits[position - 1]}"
-        signs = [1, *(1 if operator == "+" else -1 for operator in operators)]
-        result = sum(sign * digits[position - 1] for sign, position in zip(signs, positions, strict=True)) % BASE
+        values = torch.tensor([[digits[position - 1] for position in positions]])
+        signs = torch.tensor([[1 if operator == "+" else -1 for operator in operators]])
+        result = int(compute_results(values, signs, torch.ones_like(values, dtype=torch.bool)))
         return TaskInput(self._build_frames([normalised], [parts]), display, 1, expression, (result,))
 
     def _split_text(self, text: str) -> tuple[list[int], str]:

@@ -8,7 +8,6 @@ import re
 from typing import Any
 
 import torch
-from jaxtyping import Int
 from pydantic import Field
 from torch import Tensor
 
@@ -97,10 +96,6 @@ class RawSequence(Task):
         text = " ".join(map(str, choices))
         classes = "class" if len(choices) == 1 else "classes"
         return TaskAnswer(choices, text, f"It answers {classes} {text}")
-
-    def get_last_positions(self, batch: Batch) -> Int[Tensor, " B"]:
-        """Return the index of the last position."""
-        return torch.full((len(batch.inputs),), self.settings.positions - 1)
 
     def get_labels(self) -> list[str]:
         """Return the numbers of the classes."""

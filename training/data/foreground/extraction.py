@@ -26,7 +26,7 @@ from training.data.foreground.search import MAX_STROKE_RATIO, Candidate, find_ca
 
 WEAK_CONTRAST = 0.2  # below it, single colour channels are searched, too
 MAX_BORDER_SHARE = 0.4  # of the border of an image that a figure covers
-FAINT_CONTRAST = 0.15  # below it, the user is told
+FAINT_CONTRAST = 0.15  # below it, the answer has a note
 
 SEVERAL_FIGURES = "The picture shows several figures; only the largest one is read."
 TOUCHES_EDGE = "The figure touches the edge of the picture, so part of it may be missing."

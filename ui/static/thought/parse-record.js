@@ -45,7 +45,7 @@ const MAX_LABEL = 80; // characters
  * @property {number} answerTick - The tick whose answer counts, from 1.
  * @property {string} sentence - The answer in words.
  * @property {string[]} labels - The answer of every tick in a few words; empty where it is not known.
- * @property {string} verdict - What became of the answer: "correct", "wrong", "gave up", "out of ticks"; empty if it is not known.
+ * @property {string} verdict - Verdict on the answer: "correct", "wrong", "gave up", "out of ticks"; empty if it is not known.
  * @property {boolean} isUnfamiliar - Whether the input is unlike the training data.
  * @property {string} guarantee - The guarantee of the halting policy; empty if there is none.
  * @property {number | null} milliseconds - How long it took.
