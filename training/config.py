@@ -109,6 +109,9 @@ class TrainConfig(RunSettings):
     save_total_limit: Changeable[int] = Field(
         2, ge=1, le=1_000, description="newest checkpoints to keep, besides the best one"
     )
+    report_to: Changeable[Literal["none", "trackio", "tensorboard", "wandb"]] = Field(
+        "none", description="experiment tracker that receives the logged figures; its package is optional"
+    )
     max_minutes: Changeable[float] = Field(0, ge=0, description="save and stop after this many minutes; 0: no limit")
     min_free_disk_gb: Changeable[float] = Field(
         1.0, ge=0, description="save and stop before less than this much disk is free, GB"

@@ -55,12 +55,24 @@ def build_api(inference_service: InferenceService) -> None:
         text_button = gr.Button()
 
     def think_image(image: str, checkpoint: str, policy: str) -> dict[str, Any]:
-        """Run a checkpoint on an image; an empty policy means the default one of the checkpoint."""
+        """Run a model on an image and return its answer, its confidence and what happened at each tick.
+
+        Args:
+            image: The image, as a `data:` URL, as base64, or as the path of an upload.
+            checkpoint: Name of a checkpoint that takes images, such as "digits" or "mazes-15".
+            policy: Halting policy, such as "energy<-3" or "ticks=10"; empty for that of the checkpoint.
+        """
         pixels, notes = call_service(decode_image_with_notes, image)
         return build_response(call_service(inference_service.predict, checkpoint, pixels, policy), notes)
 
     def think_sequence(text: str, checkpoint: str, policy: str) -> dict[str, Any]:
-        """Run a checkpoint on a sequence; an empty policy means the default one of the checkpoint."""
+        """Run a model on a sequence and return its answer, its confidence and what happened at each tick.
+
+        Args:
+            text: The sequence as a text, such as "10110" for parity-16 or "2 4 6" for arithmetic.
+            checkpoint: Name of a checkpoint that takes sequences, such as "parity-16" or "arithmetic".
+            policy: Halting policy, such as "energy<-3" or "ticks=10"; empty for that of the checkpoint.
+        """
         return build_response(call_service(inference_service.predict, checkpoint, text, policy))
 
     image_button.click(
