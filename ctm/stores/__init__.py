@@ -18,21 +18,30 @@ from ctm.stores.repo_ref import HubRef
 HUB_PREFIX = "hub:"
 
 
-def resolve_checkpoint_dir(name: str) -> tuple[Path, str]:
+def resolve_checkpoint_dir(
+    name: str, store: HubStore | None = None, *, local_files_only: bool = False, force_download: bool = False
+) -> tuple[Path, str]:
     """Return the local directory of a checkpoint and its full name; a checkpoint on the Hub is downloaded.
 
     Args:
         name: Path of a directory, or `hub:namespace/name`.
+        store: Store of the Hub; default: that of the token of the environment.
+        local_files_only: Use cached files only, without network access.
+        force_download: Download the files even if they are cached.
 
     Raises:
         StoreUnavailable: The Hub cannot be reached.
-        ValueError: The Hub has no such checkpoint.
+        ValueError: The Hub, or with `local_files_only` its cache, has no such checkpoint.
     """
     if not name.startswith(HUB_PREFIX):
         return Path(name), name
-    store = HubStore()
-    full = store.describe(name.removeprefix(HUB_PREFIX)).name
-    return store.fetch(full), f"{HUB_PREFIX}{full}"
+    store = store or HubStore()
+    name_on_hub = name.removeprefix(HUB_PREFIX)
+    if local_files_only:
+        pinned, path = store.fetch_cached(name_on_hub)
+        return path, f"{HUB_PREFIX}{pinned}"
+    full = store.describe(name_on_hub).name
+    return store.fetch(full, force_download=force_download), f"{HUB_PREFIX}{full}"
 
 
 __all__ = [
