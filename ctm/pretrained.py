@@ -218,31 +218,37 @@ def push_model(
     if target.revision:
         raise ValueError(f"Checkpoints are published on the main branch: got the revision {target.revision}.")
     with tempfile.TemporaryDirectory() as directory:
-        path = save(build_checkpoint(model, metadata), Path(directory) / "checkpoint")
+        path = save(build_checkpoint(model, metadata, target.repo), Path(directory) / "checkpoint")
         # The store takes two commits of one message for the same commit.
         unique_message = f"{commit_message} [{uuid.uuid4().hex[:12]}]"
         return HubStore(token=token).publish(path, str(target), unique_message, bool(private)).url
 
 
-def build_checkpoint(model: TickModel, metadata: Mapping[str, Any]) -> Checkpoint:
+def build_checkpoint(model: TickModel, metadata: Mapping[str, Any], repo: str = "namespace/name") -> Checkpoint:
     """Return the checkpoint of a model.
 
     Args:
         model: The model.
+        repo: Repository in the code of the short card.
         metadata: `task`, `halting` and `metrics` as in `Checkpoint`, and the text of the model card as `card`. A None is
             empty; without a card a short one is written.
     """
     values = {name: value for name, value in metadata.items() if value}
-    return Checkpoint(model, **{"card": build_card(model), **values})
+    return Checkpoint(model, **{"card": build_card(model, repo), **values})
 
 
-def build_card(model: TickModel) -> str:
-    """Return a short model card: metadata for the Hub, the model type, and how to load it."""
+def build_card(model: TickModel, repo: str = "namespace/name") -> str:
+    """Return a short model card: metadata for the Hub, the model type, and how to load it.
+
+    Args:
+        model: The model.
+        repo: Repository in the code.
+    """
     name = type(model).__name__
     return (
         f"{CARD_FRONT_MATTER}\n# {name}\n\nModel type `{model.config.model_type}` with the backbone "
         f"`{model.config.backbone_type}`. [Continuous Thought Machines](https://arxiv.org/abs/2505.05522).\n\n"
-        f'```python\nfrom ctm import {name}\n\nmodel = {name}.from_pretrained("namespace/name")\n```\n'
+        f'```python\nfrom ctm import {name}\n\nmodel = {name}.from_pretrained("{repo}")\n```\n'
     )
 
 

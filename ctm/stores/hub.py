@@ -30,6 +30,7 @@ from ctm.checkpoint import (
     parse_shard_filenames,
 )
 from ctm.checkpoint.metadata import MAX_METADATA_BYTES
+from ctm.checkpoint.preview import MAX_PREVIEW_BYTES, PREVIEW_NAME
 from ctm.config import read_config
 from ctm.io.json_files import read_json
 from ctm.models.registry import check_parameter_limit
@@ -202,7 +203,10 @@ class HubStore:
                     self._verify_commit(target, commit.commit_id, paths)
                     return Commit(commit.commit_id, self._build_commit_url(target, commit.commit_id))
             info = self.api.model_info(target.repo, files_metadata=True, timeout=self.timeout_s)
-            known = {target.get_path_in_repo(file) for file in (*METADATA_FILES, WEIGHTS_NAME, WEIGHTS_INDEX_NAME)}
+            known = {
+                target.get_path_in_repo(file)
+                for file in (*METADATA_FILES, PREVIEW_NAME, WEIGHTS_NAME, WEIGHTS_INDEX_NAME)
+            }
             stale_paths = sorted((known & get_siblings_by_path(info).keys()) - paths.keys())
             operations: list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete] = [
                 *(
@@ -248,6 +252,9 @@ class HubStore:
             if (path := name.get_path_in_repo(file)) in files:
                 check_download_size(path, files[path].size, MAX_METADATA_BYTES)
                 self._download(name, path, force_download=force_download)
+        preview = files.get(name.get_path_in_repo(PREVIEW_NAME))
+        if preview is not None and (preview.size or 0) <= MAX_PREVIEW_BYTES:  # optional: a larger one is left out
+            self._download(name, preview.rfilename, force_download=force_download)
         return self._get_snapshot_dir(name)
 
     def _list_weight_paths(self, name: HubRef, files: dict[str, RepoSibling]) -> list[str]:

@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from ctm.checkpoint.preview import Preview
 from ctm.config import get_max_ticks
 from inference.dynamic_batcher import MAX_BATCH_SIZE
-from training.pipeline import build_response
+from training.pipeline import MAX_TEXT_CHARS, build_response
+from training.tasks import Task
 from training.tasks.base import IncompleteInputError
+from ui.services.example_files import ExampleFiles
 from ui.services.halting_view_model import PolicyOption, build_halting_view, build_policy_options, summarize_metrics
 from ui.services.image_decoding import decode_image, encode_data_url
 from ui.services.model_cache import ModelCache
@@ -64,6 +67,7 @@ class InferenceService:
     def __init__(self, catalog: ModelCatalog, max_batch_size: int = MAX_BATCH_SIZE) -> None:
         self.catalog = catalog
         self._models = ModelCache(catalog, max_batch_size)
+        self._example_files = ExampleFiles()
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -87,11 +91,18 @@ class InferenceService:
             supports_generation=task.supports_generation,
             input_editor=task.input_editor,
             input_hint=task.input_hint,
-            examples=task.get_examples(),
+            examples=self._list_examples(task, metadata["preview"]),
             policy_options=build_policy_options(metadata["halting"], iterations, bool(task.get_spec().ctc_length)),
             iterations=iterations,
             summary=summarize_metrics(metadata["metrics"]),
         )
+
+    def _list_examples(self, task: Task, preview: Preview | None) -> list[Any]:
+        """Return the example inputs of a checkpoint: those that were published with it, else those of its task."""
+        if preview is None or preview.input_type != task.input_type:
+            return task.get_examples()
+        examples = preview.inputs if preview.input_type == "text" else self._example_files.list_paths(preview)
+        return list(examples) or task.get_examples()
 
     def get_halting_view(self, name: str) -> dict[str, Any]:
         """Return the data of the halting view of a local checkpoint, see `build_halting_view`."""
@@ -180,6 +191,7 @@ class InferenceService:
             "metrics": description.metrics,
             "published": self.catalog.get_publication_status(entry.name),
             "card": description.card,
+            "example": get_preview_sentence(description.preview),
         }
 
     def download(self, name: str) -> None:
@@ -272,6 +284,12 @@ class InferenceService:
             ValueError: See `predict`.
         """
         return build_response(self.predict(name, user_input, policy), notes)
+
+
+def get_preview_sentence(preview: Preview | None) -> str:
+    """Return the sentence of the prediction in a preview; empty if there is none."""
+    sentence = preview.record.get("sentence") if preview and preview.record else None
+    return sentence[:MAX_TEXT_CHARS] if isinstance(sentence, str) else ""
 
 
 def build_comparison_row(name: str, record: dict[str, Any]) -> dict[str, Any]:
