@@ -17,7 +17,7 @@ from typing import Any, Literal
 from ctm.checkpoint import Checkpoint, load
 from ctm.checkpoint.metadata import HaltingMetadata
 from ctm.config import get_max_ticks
-from ctm.messages import truncate_repr
+from ctm.messages import describe_value
 from ctm.models.base import TickModel
 from ctm.pretrained import resolve_pretrained
 from inference import Engine, HaltingPolicy, Recorder, parse
@@ -226,10 +226,7 @@ class Pipeline:
         """Parse an input of a program; return it with sentences about how its file was read."""
         if self.task.input_type == "text":
             if not isinstance(value, str):
-                raise ValueError(
-                    f"An input must be a text: got {type(value).__name__} {truncate_repr(value)}. "
-                    f"Give {self.task.input_hint}."
-                )
+                raise ValueError(f"An input must be a text: got {describe_value(value)}. Give {self.task.input_hint}.")
             return self.parse_input(value), ()
         image = read_image_input(value)
         return self.parse_input(image.to_array()), image.notes

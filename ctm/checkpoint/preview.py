@@ -52,8 +52,10 @@ def read_preview(folder: Path) -> Preview | None:
     Raises:
         ValueError: The file is too large, is not a JSON object, or does not fit its schema.
     """
-    values = read_metadata_file(folder / PREVIEW_NAME, Preview, MAX_PREVIEW_BYTES)
-    return Preview.model_validate(values) if values else None
+    path = folder / PREVIEW_NAME
+    if not path.is_file():
+        return None
+    return Preview.model_validate(read_metadata_file(path, Preview, MAX_PREVIEW_BYTES))
 
 
 def encode_image_url(content: bytes, image_format: str) -> str:

@@ -1,5 +1,6 @@
 """Checkpoint stores: a local directory, or the Hugging Face Hub."""
 
+from functools import partial
 from pathlib import Path
 
 from ctm.stores.base import (
@@ -37,11 +38,10 @@ def resolve_checkpoint_dir(
         return Path(name), name
     store = store or HubStore()
     name_on_hub = name.removeprefix(HUB_PREFIX)
-    if local_files_only:
-        pinned, path = store.fetch_cached(name_on_hub)
-        return path, f"{HUB_PREFIX}{pinned}"
-    full = store.describe(name_on_hub).name
-    return store.fetch(full, force_download=force_download), f"{HUB_PREFIX}{full}"
+    # By the name as given, so that its commit is known without a network later.
+    fetch = store.fetch_cached if local_files_only else partial(store.fetch, force_download=force_download)
+    path = fetch(name_on_hub)
+    return path, f"{HUB_PREFIX}{store.get_pinned_name(name_on_hub, path)}"
 
 
 __all__ = [

@@ -129,7 +129,7 @@ class HubStore:
         except StoreUnavailable:
             if (folder := self.find_cached_dir(ref)) is None:
                 raise
-            pinned = ref.with_revision(folder.relative_to(self.cache_dir).parts[2])
+            pinned = HubRef.parse(self.get_pinned_name(name, folder))
             return describe_checkpoint_dir(folder, str(pinned), pinned.revision)
         files = get_siblings_by_path(info)
         with self._translate_errors(pinned):
@@ -144,8 +144,17 @@ class HubStore:
             **read_checkpoint_info(folder),
         )
 
-    def fetch_cached(self, name: str) -> tuple[str, Path]:
-        """Return the name, pinned to its commit, and the directory of a cached checkpoint, without network access.
+    def get_pinned_name(self, name: str, folder: Path) -> str:
+        """Return the name of a checkpoint, pinned to its commit.
+
+        Args:
+            name: Name on the Hub.
+            folder: Its cached directory.
+        """
+        return str(HubRef.parse(name).with_revision(folder.relative_to(self.cache_dir).parts[2]))
+
+    def fetch_cached(self, name: str) -> Path:
+        """Return the directory of a cached checkpoint, without network access.
 
         Args:
             name: Name on the Hub; a branch or tag resolves to its last known commit.
@@ -157,7 +166,7 @@ class HubStore:
         ref = HubRef.parse(name)
         if (folder := self.find_cached_dir(ref)) is None:
             raise ValueError(f"{ref} is not in the cache {self.cache_dir}: load it once with network access.")
-        return str(ref.with_revision(folder.relative_to(self.cache_dir).parts[2])), verify_checksums(folder)
+        return verify_checksums(folder)
 
     def fetch(self, name: str, on_progress: ProgressCallback | None = None, *, force_download: bool = False) -> Path:
         """Return the local directory of a checkpoint; download it if it is not cached.

@@ -7,7 +7,7 @@ from ctm.stores import HubStore
 from ctm.stores.base import is_complete_checkpoint
 from training.config import PublishConfig
 from training.console import write_line
-from training.publishing.checkpoint_publisher import enqueue_checkpoint_dir, get_checkpoint_outbox
+from training.publishing.checkpoint_publisher import build_published_files, get_checkpoint_outbox
 from training.publishing.outbox import Outbox, OutboxEntry
 from training.publishing.run_publisher import deliver_and_wait, enqueue_checkpoint
 from training.run_dir import RunDir
@@ -45,9 +45,11 @@ def enqueue_dir(args: argparse.Namespace, store: HubStore) -> tuple[Outbox, Outb
     if not args.repo:
         raise ValueError("--repo namespace/name is needed: a checkpoint directory names no repository.")
     settings = PublishConfig.parse({"repo": args.repo, "private": args.private}, "publish")
+    files = build_published_files(args.path, settings.repo)
     store.check_write_access(settings.repo, settings.private)
     outbox = get_checkpoint_outbox(args.path)
-    return outbox, enqueue_checkpoint_dir(outbox, args.path, settings.repo, settings.private)
+    title = f"{args.path.resolve().name}: checkpoint"
+    return outbox, outbox.enqueue(args.path, settings.repo, title, settings.private, files)
 
 
 def enqueue_run(args: argparse.Namespace, store: HubStore, run_dir: RunDir) -> tuple[Outbox, OutboxEntry]:

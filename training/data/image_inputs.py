@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ctm.messages import format_name, truncate_repr
+from ctm.messages import describe_value, format_name
 from training.data.image_reader import MAX_FILE_BYTES, DecodedImage, read_image
 
 ACCEPTED_TYPES = "a path, the bytes of an image file, a PIL image or a NumPy array"
@@ -36,7 +36,7 @@ def read_image_input(value: Any) -> DecodedImage:
             return read_image(encode_png(value), MAX_ENCODED_BYTES)
         case np.ndarray():
             return read_array(value)
-    raise ValueError(f"An image must be {ACCEPTED_TYPES}: got {type(value).__name__} {truncate_repr(value)}.")
+    raise ValueError(f"An image must be {ACCEPTED_TYPES}: got {describe_value(value)}.")
 
 
 def read_file(path: Path) -> bytes:

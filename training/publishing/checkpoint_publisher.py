@@ -10,7 +10,7 @@ from ctm.pretrained import build_card
 from training.accuracy_plot import ACCURACY_PLOT_FILE, render_accuracy_plot
 from training.model_card import has_card_metadata, render_checkpoint_card
 from training.preview import build_preview_file
-from training.publishing.outbox import Outbox, OutboxEntry
+from training.publishing.outbox import Outbox
 
 # Below the directory of the runs; hidden, because it is no run.
 OUTBOXES_DIR = Path("runs") / ".publish"
@@ -28,35 +28,24 @@ def get_checkpoint_outbox(checkpoint_dir: Path, outboxes_dir: Path = OUTBOXES_DI
     return Outbox(outboxes_dir / f"{path.name}-{digest}")
 
 
-def enqueue_checkpoint_dir(outbox: Outbox, checkpoint_dir: Path, repo: str, private: bool) -> OutboxEntry:
-    """Enqueue a checkpoint directory together with a model card and a preview.
+def build_published_files(checkpoint_dir: Path, repo: str) -> dict[str, bytes]:
+    """Return the files that are published besides those of the checkpoint, as contents by name: model card, plot, preview.
+
+    A checkpoint whose metrics state how it was trained and measured gets a new model card; another one keeps its own, or gets a
+    short one.
 
     Args:
-        outbox: Outbox of the checkpoint.
         checkpoint_dir: Checkpoint directory.
         repo: Target repository, `namespace/name`.
-        private: Whether a repository that has to be created is private.
 
     Raises:
         ValueError: The checkpoint is invalid, or its directory holds other files, which would be published as well.
-        OSError: The checkpoint cannot be read, or the outbox cannot be written.
     """
     if unknown := [name for name in find_unknown_files(checkpoint_dir) if name != ACCURACY_PLOT_FILE]:
         raise ValueError(
             f"{checkpoint_dir} holds other things than a checkpoint, which would be published: "
             f"{format_name_list(unknown)}. Move them, or copy the checkpoint to a directory of its own."
         )
-    name = checkpoint_dir.resolve().name
-    files = build_files(checkpoint_dir, repo)
-    return outbox.enqueue(checkpoint_dir, repo, f"{name}: checkpoint", private, files)
-
-
-def build_files(checkpoint_dir: Path, repo: str) -> dict[str, bytes]:
-    """Return the files that are published besides those of the checkpoint, as contents by name.
-
-    A checkpoint whose metrics state how it was trained and measured gets a new model card; another one keeps its own, or gets a
-    short one.
-    """
     checkpoint = load(checkpoint_dir)
     files = {}
     if checkpoint.task and has_card_metadata(checkpoint.metrics):

@@ -1,7 +1,9 @@
 """Files of the example images in previews of checkpoints, because the page shows images by path."""
 
+import atexit
 import hashlib
 import logging
+import shutil
 import tempfile
 import threading
 from pathlib import Path
@@ -21,7 +23,7 @@ class ExampleFiles:
     """
 
     def __init__(self) -> None:
-        self._directory: tempfile.TemporaryDirectory[str] | None = None
+        self._directory: Path | None = None
         self._lock = threading.Lock()
 
     def list_paths(self, preview: Preview) -> list[Path]:
@@ -39,8 +41,9 @@ class ExampleFiles:
         """Write an image if it is not there yet, and return its path."""
         with self._lock:
             if self._directory is None:
-                self._directory = tempfile.TemporaryDirectory(prefix="ctm-examples-")
-            path = Path(self._directory.name) / f"{hashlib.sha256(content).hexdigest()[:24]}.png"
+                self._directory = Path(tempfile.mkdtemp(prefix="ctm-examples-"))
+                atexit.register(shutil.rmtree, self._directory, ignore_errors=True)
+            path = self._directory / f"{hashlib.sha256(content).hexdigest()[:24]}.png"
             if not path.is_file():
                 read_image(content, max_pixels=MAX_EXAMPLE_PIXELS).to_8_bit().save(path, "PNG")
         return path
