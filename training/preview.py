@@ -74,7 +74,7 @@ def encode_preview(task: Task, examples: list[Any], record: dict[str, Any]) -> b
         record | dict.fromkeys(LARGE_PARTS[:count]) for count in range(len(LARGE_PARTS) + 1)
     ]
     for candidate in (*candidates, None):
-        preview = Preview(input_type=task.input_type, inputs=inputs, record=candidate)
+        preview = Preview.model_validate({"input_type": task.input_type, "inputs": inputs, "record": candidate})
         content = json.dumps(preview.model_dump(), allow_nan=False, separators=(",", ":")).encode()
         if len(content) <= MAX_PREVIEW_BYTES:
             break

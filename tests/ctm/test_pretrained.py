@@ -155,8 +155,9 @@ def test_the_model_type_is_checked_on_the_hub(hub):
     assert "is a LSTMBaseline" in get_error_message(ContinuousThoughtMachine.from_pretrained, "alice/lstm")
 
 
-def test_a_repository_of_pickles_is_never_opened(hub):
-    hub.add_repo("alice/pickles", {"config.json": b"{}", "pytorch_model.bin": b"x"})
+def test_a_repository_of_pickles_is_never_opened(hub, checkpoint_dir):
+    files = read_dir_files(checkpoint_dir)
+    hub.add_repo("alice/pickles", {"pytorch_model.bin": files.pop(WEIGHTS), **files})
     assert "never opened" in get_error_message(ContinuousThoughtMachine.from_pretrained, "alice/pickles")
     assert not hub.find_requests(r"pytorch_model\.bin")
 
