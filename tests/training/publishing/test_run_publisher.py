@@ -129,7 +129,7 @@ def test_finished_run_is_published_with_valid_card_metadata(hub, environment_by_
     assert code == 0, output
     assert f"published to {REPO} as alice" in output and "/commit/" in output and TOKEN not in output
     files = hub.read_files(REPO)
-    assert files.keys() == {*read_dir_files(run_path / "checkpoint"), "accuracy.png"}
+    assert files.keys() == {*read_dir_files(run_path / "checkpoint"), "accuracy.png", "preview.json"}
     assert files["model.safetensors"] == (run_path / "checkpoint" / "model.safetensors").read_bytes()
     assert files["accuracy.png"].startswith(b"\x89PNG")
     assert len(list_run_commits(hub)) == 1
