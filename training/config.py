@@ -148,6 +148,10 @@ class PublishConfig(RunSettings):
 
     repo: Changeable[str] = Field("", description="namespace/name of the repository; empty: nothing is published")
     private: Changeable[bool] = Field(False, description="create the repository as private if it does not exist")
+    example_images: Changeable[bool] = Field(
+        False,
+        description="publish a few held-out images of the data set as example inputs; the data set must permit it",
+    )
     interval_minutes: Changeable[float] = Field(
         0, ge=0, description="minutes between two publications during training, at least 10; 0: publish only at the end"
     )

@@ -24,13 +24,13 @@ LARGE_PARTS = ("activity", "attention")  # parts of a record that may be missing
 log = logging.getLogger(__name__)
 
 
-def build_preview_file(checkpoint_dir: Path, name: str, *, reads_data: bool) -> bytes | None:
+def build_preview_file(checkpoint_dir: Path, name: str, *, example_images: bool) -> bytes | None:
     """Return the content of preview.json.
 
     Args:
         checkpoint_dir: Checkpoint directory.
         name: Name of the checkpoint in the record.
-        reads_data: Whether the data set may be read, if the task has no other example inputs.
+        example_images: Whether images of the data set may be published, if the task has no other example inputs.
 
     Returns:
         At most `MAX_PREVIEW_BYTES`; None if the checkpoint has no known task or no example inputs, or its examples cannot be
@@ -39,7 +39,7 @@ def build_preview_file(checkpoint_dir: Path, name: str, *, reads_data: bool) -> 
     try:
         checkpoint = load(checkpoint_dir)
         task = resolve_task(checkpoint.task, checkpoint.model.config.to_dict(), "")
-        examples = list_example_inputs(task, reads_data)
+        examples = list_example_inputs(task, example_images)
         if not examples:
             return None
         record = Pipeline(checkpoint, task, name).build_record(read_example(examples[0]))
@@ -49,12 +49,12 @@ def build_preview_file(checkpoint_dir: Path, name: str, *, reads_data: bool) -> 
         return None
 
 
-def list_example_inputs(task: Task, reads_data: bool) -> list[Any]:
+def list_example_inputs(task: Task, example_images: bool) -> list[Any]:
     """Return example inputs of a task: bundled ones, else generated ones, else held-out images of its data set."""
     examples = list(task.get_examples())
     if not examples and task.supports_generation:
         examples = [task.generate_input(seed) for seed in range(NUM_GENERATED_INPUTS)]
-    if not examples and reads_data:
+    if not examples and example_images:
         examples = task.load_example_images(MAX_PREVIEW_INPUTS)
     return examples[:MAX_PREVIEW_INPUTS]
 

@@ -5,7 +5,7 @@ python -m training train --run-dir RUN [key=value ...]
 python -m training params configs/digits.yaml [key=value ...]
 python -m training estimate configs/digits.yaml [key=value ...]
 python -m training finalize RUN [key=value ...] [--out DIRECTORY]
-python -m training publish RUN|CHECKPOINT [--repo NAMESPACE/NAME] [--private]
+python -m training publish RUN|CHECKPOINT [--repo NAMESPACE/NAME] [--private] [--example-images]
 python -m training fit-energy CHECKPOINT|hub:NAMESPACE/NAME [--energy-kind KIND] [--out DIRECTORY] [--samples N] [--steps N]
 python -m training evaluate CHECKPOINT|hub:NAMESPACE/NAME [--split NAME] [--data FILE.parquet] [--policy TEXT] [--save]
 

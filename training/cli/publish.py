@@ -19,6 +19,11 @@ def add_publish_arguments(command: argparse.ArgumentParser) -> None:
         "path", type=Path, metavar="RUN|CHECKPOINT", help="run directory, or directory of a checkpoint"
     )
     command.add_argument("--repo", help="namespace/name (default: the run's own setting)")
+    command.add_argument(
+        "--example-images",
+        action="store_true",
+        help="publish a few held-out images of the data set as example inputs; the data set must permit it",
+    )
     command.add_argument("--private", action="store_true", help="create the repository as private if it does not exist")
 
 
@@ -45,7 +50,7 @@ def enqueue_dir(args: argparse.Namespace, store: HubStore) -> tuple[Outbox, Outb
     if not args.repo:
         raise ValueError("--repo namespace/name is needed: a checkpoint directory names no repository.")
     settings = PublishConfig.parse({"repo": args.repo, "private": args.private}, "publish")
-    files = build_published_files(args.path, settings.repo)
+    files = build_published_files(args.path, settings.repo, example_images=args.example_images)
     store.check_write_access(settings.repo, settings.private)
     outbox = get_checkpoint_outbox(args.path)
     title = f"{args.path.resolve().name}: checkpoint"
@@ -65,4 +70,8 @@ def enqueue_run(args: argparse.Namespace, store: HubStore, run_dir: RunDir) -> t
     store.check_write_access(settings.repo, settings.private)
     outbox = Outbox(run_dir.path)
     checkpoint = run_dir.final_checkpoint_dir
-    return outbox, enqueue_checkpoint(outbox, run_dir, checkpoint, settings.repo, settings.private, reads_data=True)
+    example_images = args.example_images or run_dir.load_config().publish.example_images
+    entry = enqueue_checkpoint(
+        outbox, run_dir, checkpoint, settings.repo, settings.private, example_images=example_images
+    )
+    return outbox, entry

@@ -28,7 +28,7 @@ def get_checkpoint_outbox(checkpoint_dir: Path, outboxes_dir: Path = OUTBOXES_DI
     return Outbox(outboxes_dir / f"{path.name}-{digest}")
 
 
-def build_published_files(checkpoint_dir: Path, repo: str) -> dict[str, bytes]:
+def build_published_files(checkpoint_dir: Path, repo: str, *, example_images: bool = False) -> dict[str, bytes]:
     """Return the files that are published besides those of the checkpoint, as contents by name: model card, plot, preview.
 
     A checkpoint whose metrics state how it was trained and measured gets a new model card; another one keeps its own, or gets a
@@ -37,6 +37,7 @@ def build_published_files(checkpoint_dir: Path, repo: str) -> dict[str, bytes]:
     Args:
         checkpoint_dir: Checkpoint directory.
         repo: Target repository, `namespace/name`.
+        example_images: See `build_preview_file`.
 
     Raises:
         ValueError: The checkpoint is invalid, or its directory holds other files, which would be published as well.
@@ -53,6 +54,6 @@ def build_published_files(checkpoint_dir: Path, repo: str) -> dict[str, bytes]:
         files[ACCURACY_PLOT_FILE] = render_accuracy_plot(checkpoint.metrics)
     elif not checkpoint.card:
         files[MODEL_CARD_NAME] = build_card(checkpoint.model, repo).encode()
-    if preview := build_preview_file(checkpoint_dir, repo, reads_data=True):
+    if preview := build_preview_file(checkpoint_dir, repo, example_images=example_images):
         files[PREVIEW_NAME] = preview
     return files

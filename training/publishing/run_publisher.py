@@ -63,7 +63,12 @@ class RunPublisher:
         A checkpoint that is not uploaded in time stays in the outbox.
         """
         entry = enqueue_checkpoint(
-            self.outbox, self.run_dir, checkpoint, self.settings.repo, self.settings.private, reads_data=True
+            self.outbox,
+            self.run_dir,
+            checkpoint,
+            self.settings.repo,
+            self.settings.private,
+            example_images=self.settings.example_images,
         )
         if self.worker is None:
             self.report(entry.format_status())
@@ -83,7 +88,7 @@ class RunPublisher:
 
 
 def enqueue_checkpoint(
-    outbox: Outbox, run_dir: RunDir, checkpoint: Path, repo: str, private: bool, *, reads_data: bool = False
+    outbox: Outbox, run_dir: RunDir, checkpoint: Path, repo: str, private: bool, *, example_images: bool = False
 ) -> OutboxEntry:
     """Enqueue a checkpoint of a run together with a model card and a preview.
 
@@ -93,7 +98,7 @@ def enqueue_checkpoint(
         checkpoint: Final checkpoint or the checkpoint of a step.
         repo: Target repository, `namespace/name`.
         private: Whether a repository that has to be created is private.
-        reads_data: See `build_preview_file`.
+        example_images: See `build_preview_file`.
 
     Raises:
         ValueError: The checkpoint is incomplete.
@@ -103,7 +108,7 @@ def enqueue_checkpoint(
     step = run_dir.read_status().get("step", 0) if is_final else int(checkpoint.name)
     title = f"{run_dir.path.name}: {'finished' if is_final else 'in training'}, step {step:,}"
     files = build_card_files(run_dir, checkpoint, repo, step)
-    if preview := build_preview_file(checkpoint, repo, reads_data=reads_data):
+    if preview := build_preview_file(checkpoint, repo, example_images=example_images):
         files[PREVIEW_NAME] = preview
     return outbox.enqueue(checkpoint, repo, title, private, files)
 

@@ -116,7 +116,7 @@ def test_a_damaged_checkpoint_is_not_published(hub, digits_dir):
 
 @pytest.mark.parametrize("name", ["digits", "parity-16", "mazes-15", "qamnist", "sorting-10", "digits-ff"])
 def test_the_preview_is_small_and_has_inputs_and_a_record(name):
-    content = build_preview_file(ROOT / "checkpoints" / name, f"me/{name}", reads_data=False)
+    content = build_preview_file(ROOT / "checkpoints" / name, f"me/{name}", example_images=False)
     assert len(content) <= MAX_PREVIEW_BYTES
     preview = json.loads(content)
     assert 1 <= len(preview["inputs"]) <= 6 and preview["record"]["checkpoint"] == f"me/{name}"
@@ -127,12 +127,15 @@ def test_the_preview_is_small_and_has_inputs_and_a_record(name):
 
 
 def test_large_parts_of_a_record_are_left_out(monkeypatch):
-    full = len(build_preview_file(ROOT / "checkpoints/mazes-15", "me/mazes", reads_data=False))
+    full = len(build_preview_file(ROOT / "checkpoints/mazes-15", "me/mazes", example_images=False))
     monkeypatch.setattr("training.preview.MAX_PREVIEW_BYTES", full - 1)
-    preview = json.loads(build_preview_file(ROOT / "checkpoints/mazes-15", "me/mazes", reads_data=False))
+    preview = json.loads(build_preview_file(ROOT / "checkpoints/mazes-15", "me/mazes", example_images=False))
     assert preview["record"]["activity"] is None and preview["record"]["attention"]
     monkeypatch.setattr("training.preview.MAX_PREVIEW_BYTES", 1)
-    assert json.loads(build_preview_file(ROOT / "checkpoints/mazes-15", "me/mazes", reads_data=False))["record"] is None
+    assert (
+        json.loads(build_preview_file(ROOT / "checkpoints/mazes-15", "me/mazes", example_images=False))["record"]
+        is None
+    )
 
 
 def test_the_page_shows_the_published_examples_of_a_task_without_bundled_ones(tmp_path, monkeypatch):
@@ -146,7 +149,8 @@ def test_the_page_shows_the_published_examples_of_a_task_without_bundled_ones(tm
     folder = save(Checkpoint(model, task.describe()), tmp_path / "stripes")
     service = make_inference_service(tmp_path)
     assert service.get_checkpoint_info("stripes").examples == []
-    (folder / "preview.json").write_bytes(build_preview_file(folder, "alice/stripes", reads_data=True))
+    assert build_preview_file(folder, "alice/stripes", example_images=False) is None, "images may be private"
+    (folder / "preview.json").write_bytes(build_preview_file(folder, "alice/stripes", example_images=True))
     examples = service.get_checkpoint_info("stripes").examples
     assert [Image.open(path).convert("RGB").getpixel((3, 3)) for path in examples] == [(200, 0, 0), (200, 40, 0)]
     assert service.get_checkpoint_info("stripes").examples == examples, "equal images have equal paths"
