@@ -33,7 +33,7 @@ FORMAT_VERSION = 1
 METADATA_NAME = "metadata.json"
 METADATA_PREFIX = "ctm."  # of the keys of `metadata_props`
 REQUIRED_PACKAGES = ("onnx", "onnxscript")
-EXPORTER_LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
+EXPORTER_LOGGERS = ("torch.onnx", "torch.__trace", "onnxscript", "onnx_ir")
 MAX_INLINE_BYTES = 2**30  # a protobuf file holds at most 2 GiB; larger weights go to a file beside the graph
 GRAPH_NAMES = ("encode", "tick")
 EXPORT_FILES = {METADATA_NAME, *(f"{name}.onnx{suffix}" for name in GRAPH_NAMES for suffix in ("", ".data"))}
@@ -126,11 +126,27 @@ def export_graph(graph: Graph, model: TickModel, metadata: dict[str, Any], path:
             f"{summarize_error(find_first_cause(error))}."
         ) from error
     assert program is not None, "with dynamo=True torch returns the program"
+    check_dynamic_axes(program.model, graph, model)
     strip_tracing_records(program.model)
     for key, value in metadata.items():
         program.model.metadata_props[f"{METADATA_PREFIX}{key}"] = json.dumps(value)
     size = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
     program.save(path, external_data=size > MAX_INLINE_BYTES)
+
+
+def check_dynamic_axes(program: Any, graph: Graph, model: TickModel) -> None:
+    """Check that no axis that may have any size has the size of the example.
+
+    Raises:
+        ValueError: A part of the model turns a size into a number.
+    """
+    for value, spec in zip(program.graph.inputs, graph.inputs, strict=True):
+        for axis, size in zip(spec.axes, value.shape, strict=True):
+            if axis in DYNAMIC_AXES and isinstance(size, int):
+                raise ValueError(
+                    f"The graph `{graph.name}` of this model cannot be exported to ONNX "
+                    f"({describe_parts(graph, model)}): the axis {axis} of {spec.name} is fixed at {size}."
+                )
 
 
 def find_first_cause(error: BaseException) -> BaseException:
