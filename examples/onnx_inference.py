@@ -1,7 +1,7 @@
 """Run an exported model with numpy and onnxruntime: a row stops at the tick at which its score passes a threshold.
 
-    python -m ctm.export onnx checkpoints/parity-16 --out exports/parity-16
-    python examples/onnx_inference.py exports/parity-16 INPUTS.npy
+python -m ctm.export onnx checkpoints/parity-16 --out exports/parity-16
+python examples/onnx_inference.py exports/parity-16 INPUTS.npy
 """
 
 import json
@@ -11,6 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+
+
+def run(session: onnxruntime.InferenceSession, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the outputs of a graph by name."""
+    return dict(zip([output.name for output in session.get_outputs()], session.run(None, values), strict=True))
 
 
 def predict(folder: str | Path, inputs: np.ndarray, policy: str | None = None) -> dict[str, np.ndarray]:
@@ -23,12 +28,12 @@ def predict(folder: str | Path, inputs: np.ndarray, policy: str | None = None) -
     if not match:
         raise ValueError(f"This example knows energy<X, certainty>X and certainty.min>X: got {policy}.")
 
-    values = dict(zip([output.name for output in encode.get_outputs()], encode.run(None, {"inputs": inputs})))
+    values = run(encode, {"inputs": inputs})
     max_ticks, input_ticks = values.pop("ticks"), values.pop("input_ticks")
     ticks, answer_ticks = np.zeros((2, len(inputs)), int)
     logits, best = 0.0, np.full(len(inputs), -np.inf)
     for number in range(1, max_ticks + 1):
-        outputs = dict(zip([output.name for output in tick.get_outputs()], tick.run(None, values)))
+        outputs = run(tick, values)
         values |= {tensor["name"]: outputs[tensor["next"]] for tensor in metadata["state"]}
         certainty = outputs["certainty"].mean(1)
         value = {"energy<": outputs.get("energy"), "certainty>": certainty}.get(match[1], outputs["certainty"].min(1))

@@ -1,6 +1,6 @@
 """Command `python -m ctm.export`: write a checkpoint in a format that other runtimes execute.
 
-    python -m ctm.export onnx CHECKPOINT --out DIR
+python -m ctm.export onnx CHECKPOINT --out DIR
 """
 
 import argparse

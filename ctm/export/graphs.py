@@ -1,7 +1,7 @@
 """Modules that torch exports as graphs: `encode` and `tick` of a model over flat tensors.
 
-    encode: inputs -> encoded input, start state, ticks, input_ticks
-    tick:   encoded input, state -> next state, logits, certainty, energy
+encode: inputs -> encoded input, start state, ticks, input_ticks
+tick:   encoded input, state -> next state, logits, certainty, energy
 """
 
 from dataclasses import dataclass, replace
@@ -74,7 +74,8 @@ class TickModule(nn.Module):
 
 def build_interface(model: TickModel, example_input: Tensor) -> ModelInterface:
     """Return the flat view of a model."""
-    kind = ScheduledInterface if model.config.has_input_schedule else INTERFACES[model.config.model_type]
+    scheduled: type[ModelInterface] = ScheduledInterface
+    kind = scheduled if model.config.has_input_schedule else INTERFACES[model.config.model_type]
     return kind(model, model.encode(example_input))
 
 

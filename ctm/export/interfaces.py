@@ -241,4 +241,6 @@ def unflatten_static_input(example: EncoderContextT, tensors: tuple[Tensor, ...]
 
 def replace_observation(example: EncoderContextT, observation: StaticInput, batch_size: int) -> EncoderContextT:
     """Return a context with another observation of `batch_size` rows."""
-    return replace(example, encoder_output=replace(example.encoder_output, batch_size=batch_size, observation=observation))
+    return replace(
+        example, encoder_output=replace(example.encoder_output, batch_size=batch_size, observation=observation)
+    )

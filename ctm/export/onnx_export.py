@@ -149,9 +149,9 @@ def check_dynamic_axes(program: Any, graph: Graph, model: TickModel) -> None:
                 )
 
 
-def find_first_cause(error: BaseException) -> BaseException:
+def find_first_cause(error: Exception) -> Exception:
     """Return the exception that an exception was raised from, over any number of steps."""
-    while error.__cause__ is not None:
+    while isinstance(error.__cause__, Exception):
         error = error.__cause__
     return error
 

@@ -56,7 +56,7 @@ class ScheduledInterface(CTMInterface):
     def compute_durations(self, encoded: tuple[Tensor, ...]) -> tuple[Int[Tensor, ""], Int[Tensor, " B"]]:
         """Return the ticks that the longest row takes, and the ticks of every row before an answer counts."""
         input_ticks = encoded[-1][:, -1]
-        return input_ticks.max() + self.model.config.iterations_for_answering, input_ticks
+        return input_ticks.max() + (self.model.config.iterations_for_answering or 0), input_ticks
 
     def start(self, encoded: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Return the state before the first tick; see `ModelInterface.start`."""

@@ -1,6 +1,8 @@
 """Exports of checkpoints and of golden cases, each made once per process."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +16,23 @@ from tests.ctm.models.test_published import load_case
 from tests.paths import ROOT
 
 INSTALL_HINT = "the export needs its optional packages: pip install onnx onnxscript onnxruntime"
+
+
+@contextmanager
+def disable_shape_checks() -> Iterator[None]:
+    """Disable the checks of annotated shapes: while torch traces a model, its sizes are symbols."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def without_shape_checks():
+    """Disable the checks of annotated shapes during a test."""
+    with disable_shape_checks():
+        yield
 
 
 class OnnxModel:
@@ -33,15 +52,10 @@ class OnnxModel:
 
         self.checkpoint = checkpoint
         self.model: TickModel = checkpoint.model
-        jaxtyping.config.update("jaxtyping_disable", True)  # while torch traces a model, sizes are symbols
-        try:
+        with disable_shape_checks():
             self.folder = export_onnx(checkpoint, folder)
-        finally:
-            jaxtyping.config.update("jaxtyping_disable", False)
         self.metadata = json.loads((folder / "metadata.json").read_text("utf-8"))
-        self.sessions = {
-            name: onnxruntime.InferenceSession(folder / f"{name}.onnx") for name in ("encode", "tick")
-        }
+        self.sessions = {name: onnxruntime.InferenceSession(folder / f"{name}.onnx") for name in ("encode", "tick")}
 
     def encode(self, inputs: np.ndarray) -> tuple[dict[str, np.ndarray], int, np.ndarray]:
         """Return the inputs of the first tick, the number of ticks, and the input ticks of every row."""

@@ -2,22 +2,28 @@
 
 import ast
 import json
+import runpy
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
-from examples.onnx_inference import predict
 
 from ctm.modules.input_schedule import pack_frames
 from inference import Engine, parse
 from inference.halting.threshold_policies import ThresholdPolicy
+from tests.ctm.export.conftest import INSTALL_HINT
 from tests.ctm.models.test_published import CASES, load_case, load_inputs
 from tests.paths import ROOT
 from training.evaluation import build_split_batches
 from training.tasks import build_task
 
-onnx = pytest.importorskip("onnx", reason="the export needs its optional packages: pip install onnx onnxscript onnxruntime")
+onnx = pytest.importorskip("onnx", reason=INSTALL_HINT)
+pytest.importorskip("onnxruntime", reason=INSTALL_HINT)
 
+EXAMPLE = ROOT / "examples" / "onnx_inference.py"
+predict = runpy.run_path(str(EXAMPLE))["predict"]
 CHECKPOINTS = sorted(path.parent.name for path in (ROOT / "checkpoints").glob("*/config.json"))
 WITHOUT_BUNDLED_DATA = {"fashion"}
 FAST_CHECKPOINTS = ("digits", "parity-16", "qamnist")
@@ -183,7 +189,9 @@ def test_frames_of_any_number_are_accepted(onnx_model):
     inputs = pack_frames(images, [[0], [2, -1, 0, -2, 1]])
     with torch.inference_mode():
         expected = exported.model(inputs)
-    check_close(exported.unroll(inputs.numpy())["logits"], expected.answers.numpy(), expected.answers.abs().max().item())
+    check_close(
+        exported.unroll(inputs.numpy())["logits"], expected.answers.numpy(), expected.answers.abs().max().item()
+    )
     _, ticks, input_ticks = exported.encode(inputs.numpy())
     assert ticks == expected.answers.size(2) and input_ticks.tolist() == expected.input_ticks.tolist()
 
@@ -215,7 +223,7 @@ def test_metadata_describe_the_graphs(onnx_model):
 
 
 def test_the_example_needs_nothing_of_this_project():
-    tree = ast.parse((ROOT / "examples/onnx_inference.py").read_text("utf-8"))
+    tree = ast.parse(EXAMPLE.read_text("utf-8"))
     imports = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert imports | modules == {"json", "numpy", "onnxruntime", "pathlib", "re", "sys"}
@@ -224,3 +232,14 @@ def test_the_example_needs_nothing_of_this_project():
 def test_the_example_names_the_policies_it_knows(onnx_model):
     with pytest.raises(ValueError, match="got said=10"):
         predict(onnx_model("parity-16").folder, np.zeros((1, 16), int), "said=10")
+
+
+def test_the_example_runs_as_a_program(onnx_model, tmp_path):
+    exported = onnx_model("parity-16")
+    inputs = load_samples(exported, 24).numpy()[:4]
+    np.save(tmp_path / "inputs.npy", inputs)
+    command = [sys.executable, str(EXAMPLE), str(exported.folder), str(tmp_path / "inputs.npy"), "certainty>0.9"]
+    output = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    lines = dict(line.split(": ", 1) for line in output.splitlines())
+    expected = predict(exported.folder, inputs, "certainty>0.9")
+    assert lines["ticks"] == str(expected["ticks"].tolist()) and lines.keys() == expected.keys()
