@@ -196,10 +196,30 @@ def build_speed_table() -> str:
     return "\n".join(lines)
 
 
+<<<<<<< HEAD
 def build_training_cost_table() -> str:
     """Build the table of the cost of training, from the figures of `benchmarks.training_cost`."""
     figures = read_benchmark("training_cost")
     return render_training_cost(figures) if figures else NOT_MEASURED
+=======
+def build_onnx_table() -> str:
+    """Build the table of speed relative to eager PyTorch, from the figures of `benchmarks.speed --runtime onnx`."""
+    if not (figures := read_benchmark("onnx")):
+        return NOT_MEASURED
+    sizes = sorted({row["batch"] for row in figures["rows"]})
+    lines = [f"| model | {' | '.join(f'B = {size}' for size in sizes)} |", f"|---{'|---' * len(sizes)}|"]
+    for case in dict.fromkeys(row["case"] for row in figures["rows"]):
+        cells = [f"{row['ratio']:.1f}x" for row in figures["rows"] if row["case"] == case]
+        lines.append(f"| {case} | {' | '.join(cells)} |")
+    hardware = figures["hardware"]
+    lines += [
+        "",
+        f"onnxruntime {figures['onnxruntime']}, torch {figures['torch']}, opset {figures['opset']}, on "
+        f"{hardware['processor']}, {hardware['threads']} threads. Other programs ran at the same time, so that only ratios "
+        "are given.",
+    ]
+    return "\n".join(lines)
+>>>>>>> 0a360cf3349e8d4ea3e7c098d4f9d61e55592de1
 
 
 def build_load_table() -> str:
@@ -284,6 +304,7 @@ MEASURED_SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # document -> na
         "halting": build_halting_table,
         "maze pictures": build_maze_pictures_table,
         "speed": build_speed_table,
+        "onnx": build_onnx_table,
         "load": build_load_table,
         "image files": build_image_files_table,
         "photos": build_photos_table,
