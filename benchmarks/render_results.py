@@ -196,12 +196,12 @@ def build_speed_table() -> str:
     return "\n".join(lines)
 
 
-<<<<<<< HEAD
 def build_training_cost_table() -> str:
     """Build the table of the cost of training, from the figures of `benchmarks.training_cost`."""
     figures = read_benchmark("training_cost")
     return render_training_cost(figures) if figures else NOT_MEASURED
-=======
+
+
 def build_onnx_table() -> str:
     """Build the table of speed relative to eager PyTorch, from the figures of `benchmarks.speed --runtime onnx`."""
     if not (figures := read_benchmark("onnx")):
@@ -219,7 +219,6 @@ def build_onnx_table() -> str:
         "are given.",
     ]
     return "\n".join(lines)
->>>>>>> 0a360cf3349e8d4ea3e7c098d4f9d61e55592de1
 
 
 def build_load_table() -> str:
