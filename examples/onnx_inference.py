@@ -18,15 +18,23 @@ def run(session: onnxruntime.InferenceSession, values: dict[str, np.ndarray]) ->
     return dict(zip([output.name for output in session.get_outputs()], session.run(None, values), strict=True))
 
 
+def compute_margin(logits: np.ndarray, classes: int) -> np.ndarray:
+    """Return the lead of the most probable class over the next one, at the least sure position of each row."""
+    logits = logits.reshape(len(logits), -1, classes if classes > 0 else logits.shape[1])
+    odds = np.exp(logits - logits.max(-1, keepdims=True))
+    second, first = np.moveaxis(np.sort(odds / odds.sum(-1, keepdims=True)), -1, 0)[-2:]
+    return (first - second).min(1)
+
+
 def predict(folder: str | Path, inputs: np.ndarray, policy: str | None = None) -> dict[str, np.ndarray]:
     """Return for every row the answer logits, the tick that gave them, and the number of ticks."""
     metadata = json.loads(Path(folder, "metadata.json").read_text("utf-8"))
     encode, tick = (onnxruntime.InferenceSession(Path(folder, f"{name}.onnx")) for name in ("encode", "tick"))
     policies, default = (metadata["halting"].get(key) or {} for key in ("policies", "default"))
     policy = policy or (policies[default]["policy"] if default else "certainty>1")
-    match = re.fullmatch(r"(energy<|certainty>|certainty\.min>)([-+.\de]+)", policy)
+    match = re.fullmatch(r"(energy<|certainty>|certainty\.min>|margin>)([-+.\de]+)", policy)
     if not match:
-        raise ValueError(f"This example knows energy<X, certainty>X and certainty.min>X: got {policy}.")
+        raise ValueError(f"This example knows energy<X, certainty>X, certainty.min>X and margin>X: got {policy}.")
 
     values = run(encode, {"inputs": inputs})
     max_ticks, input_ticks = values.pop("ticks"), values.pop("input_ticks")
@@ -36,7 +44,9 @@ def predict(folder: str | Path, inputs: np.ndarray, policy: str | None = None) -
         outputs = run(tick, values)
         values |= {tensor["name"]: outputs[tensor["next"]] for tensor in metadata["state"]}
         certainty = outputs["certainty"].mean(1)
-        value = {"energy<": outputs.get("energy"), "certainty>": certainty}.get(match[1], outputs["certainty"].min(1))
+        margin = compute_margin(outputs["logits"], metadata["config"]["prediction_reshaper"][-1])
+        scores = {"energy<": outputs.get("energy"), "certainty>": certainty, "margin>": margin}
+        value = scores.get(match[1], outputs["certainty"].min(1))
         passes = value < float(match[2]) if match[1] == "energy<" else value > float(match[2])
         can_answer = (ticks == 0) & (number > input_ticks)  # the row has not stopped, and has seen its whole input
         answers = can_answer & (passes | (certainty > best))  # without a stop, the most certain tick answers
