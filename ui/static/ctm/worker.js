@@ -1,0 +1,18 @@
+/**
+ * Web Worker that runs checkpoints, so that the page stays responsive.
+ *
+ * Requests are objects with a `type` and an `id`, which every response repeats:
+ *
+ *     load    {id, files}                                        -> loaded {id, checkpoint}
+ *     think   {id, checkpoint, values, shape, policy, answerFormat, limit, isNatural, recordsChannels}
+ *                                                                 -> tick {id, ...} for every tick, then result {id, ...}
+ *     cancel  {id}                                                -> cancelled {id}
+ *     unload  {checkpoint}
+ *
+ * A request that fails is answered with `error {id, message}`, one sentence. See `EngineHost`.
+ */
+
+import { EngineHost } from "./engine-host.js";
+
+const host = new EngineHost((message, transfer) => self.postMessage(message, transfer));
+self.addEventListener("message", ({ data }) => host.handle(data));
