@@ -16,25 +16,39 @@ export function sigmoid(x) {
  * Apply a linear layer to one vector: `out[r] = bias[r] + sum_c weight[r, c] x[c]`. Mirrors `torch.nn.functional.linear`.
  *
  * @param {Float32Array} weight - Weight, (rows, columns).
- * @param {Float32Array | null} bias - Bias, (rows); null for none.
+ * @param {Float32Array} bias - Bias, (rows).
  * @param {Float32Array} x - Input, (columns).
  * @param {Float32Array} out - Output, (rows).
  */
 export function applyLinear(weight, bias, x, out) {
+  applyLinearSlice(weight, bias, 0, x, 0, x.length, out);
+}
+
+/**
+ * Apply some rows of a linear layer to a slice of an array.
+ *
+ * @param {Float32Array} weight - Weight, (all rows, columns).
+ * @param {Float32Array} bias - Bias, (all rows).
+ * @param {number} firstRow - First row that is applied.
+ * @param {Float32Array} x - Array that holds the input.
+ * @param {number} start - Start of the input.
+ * @param {number} columns - Length of the input.
+ * @param {Float32Array} out - Output; its length is the number of rows that are applied.
+ */
+export function applyLinearSlice(weight, bias, firstRow, x, start, columns, out) {
   const rows = out.length;
-  const columns = x.length;
   let row = 0;
   for (; row + 3 < rows; row += 4) {
-    const first = row * columns;
+    const first = (firstRow + row) * columns;
     const second = first + columns;
     const third = second + columns;
     const fourth = third + columns;
-    let a = bias ? bias[row] : 0;
-    let b = bias ? bias[row + 1] : 0;
-    let c = bias ? bias[row + 2] : 0;
-    let d = bias ? bias[row + 3] : 0;
+    let a = bias[firstRow + row];
+    let b = bias[firstRow + row + 1];
+    let c = bias[firstRow + row + 2];
+    let d = bias[firstRow + row + 3];
     for (let column = 0; column < columns; column++) {
-      const value = x[column];
+      const value = x[start + column];
       a += weight[first + column] * value;
       b += weight[second + column] * value;
       c += weight[third + column] * value;
@@ -45,7 +59,9 @@ export function applyLinear(weight, bias, x, out) {
     out[row + 2] = c;
     out[row + 3] = d;
   }
-  for (; row < rows; row++) out[row] = (bias ? bias[row] : 0) + dot(weight, row * columns, x, 0, columns);
+  for (; row < rows; row++) {
+    out[row] = bias[firstRow + row] + dot(weight, (firstRow + row) * columns, x, start, columns);
+  }
 }
 
 /**

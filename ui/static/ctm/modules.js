@@ -1,6 +1,6 @@
 /** Recurrent modules of a Continuous Thought Machine. All memory is allocated when a module is built. */
 
-import { applyGlu, applyLayerNorm, applyLinear, applySilu, sigmoid } from "./linear-algebra.js";
+import { applyGlu, applyLayerNorm, applyLinear, applyLinearSlice, applySilu } from "./linear-algebra.js";
 
 const BOTTLENECK_WIDTH = 16;
 const MAX_DECAY = 15;
@@ -164,34 +164,23 @@ function takeNeuronLayer(weights, name, neurons, input, output, normalises) {
   }
   const norm = normalises ? weights.takeLayer(`${name}.layernorm`, input) : null;
   const normalised = normalises ? new Float32Array(input) : null;
-  return { weight, bias, norm, normalised, input, output: new Float32Array(output / 2) };
+  return {
+    weight,
+    bias,
+    norm,
+    normalised,
+    input,
+    hidden: new Float32Array(output),
+    output: new Float32Array(output / 2),
+  };
 }
 
 /** Apply the linear map of a neuron and a gated linear unit; the result is the `output` of the layer. */
 function applyNeuronLayer(layer, neuron, x, start) {
-  const { weight, bias, input, output, norm, normalised } = layer;
-  let values = x;
-  let offset = start;
-  if (norm) {
-    applyLayerNorm(x, start, norm, normalised, 0);
-    values = normalised;
-    offset = 0;
-  }
-  const size = output.length;
-  const firstBias = neuron * 2 * size;
-  let row = firstBias * input;
-  const half = size * input;
-  for (let index = 0; index < size; index++) {
-    let value = bias[firstBias + index];
-    let gate = bias[firstBias + size + index];
-    for (let column = 0; column < input; column++) {
-      const entry = values[offset + column];
-      value += weight[row + column] * entry;
-      gate += weight[row + half + column] * entry;
-    }
-    output[index] = value * sigmoid(gate);
-    row += input;
-  }
+  const { weight, bias, input, hidden, output, norm, normalised } = layer;
+  if (norm) applyLayerNorm(x, start, norm, normalised, 0);
+  applyLinearSlice(weight, bias, neuron * hidden.length, norm ? normalised : x, norm ? 0 : start, input, hidden);
+  applyGlu(hidden, output);
 }
 
 /**
