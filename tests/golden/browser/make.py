@@ -81,7 +81,9 @@ def unroll(model: TickModel, inputs: Tensor) -> Unroll:
     """Run all ticks of every row."""
     outputs = [collect_ticks(model, rows) for rows in split_rows(model, inputs)]
     ticks = [len(logits) for logits, _, _ in outputs for _ in range(logits.size(1))]
-    logits, certainty, energy = ([pad_ticks(values, max(ticks)) for values in part] for part in zip(*outputs, strict=True))
+    logits, certainty, energy = (
+        [pad_ticks(values, max(ticks)) for values in part] for part in zip(*outputs, strict=True)
+    )
     has_energy = model.config.energy_head_enabled
     return Unroll(join_rows(logits), join_rows(certainty), join_rows(energy) if has_energy else None, ticks)
 
@@ -134,9 +136,7 @@ def run_policy(model: TickModel, inputs: Tensor, policy: str) -> dict[str, Any]:
         "ticks": [tick for result in results for tick in result.ticks.tolist()],
         "answer_tick": [tick for result in results for tick in result.answer_tick.tolist()],
         "halted_by": [reason for result in results for reason in result.halted_by],
-        "answer": [
-            row for result in results for row in result.answer.unflatten(1, (positions, -1)).argmax(2).tolist()
-        ],
+        "answer": [row for result in results for row in result.answer.unflatten(1, (positions, -1)).argmax(2).tolist()],
     }
 
 
@@ -187,10 +187,7 @@ def write_golden(name: str, count: int, target: Path, *, has_channels: bool = Tr
         "checkpoint": name,
         "ticks": outputs.ticks,
         "answer_format": {"scoredPositions": answer_format.scored_positions, "isCtc": answer_format.is_ctc},
-        "policies": [
-            run_policy(checkpoint.model, inputs, policy)
-            for policy in list_policies(checkpoint, task)
-        ],
+        "policies": [run_policy(checkpoint.model, inputs, policy) for policy in list_policies(checkpoint, task)],
     }
     tensors = {"inputs": inputs.float(), "logits": outputs.logits, "certainty": outputs.certainty}
     if outputs.energy is not None:
@@ -217,8 +214,11 @@ def write_model(model: TickModel, inputs: Tensor, target: Path, **further: Tenso
     tensors |= {} if outputs.energy is None else {"energy": outputs.energy}
     tensors |= collect_channels(model, inputs) | further
     facts = {"checkpoint": target.name, "ticks": outputs.ticks, "answer_format": {}, "policies": []}
-    save_file({name: values.contiguous() for name, values in tensors.items()}, target / "golden.safetensors",
-              {"golden": json.dumps(facts)})
+    save_file(
+        {name: values.contiguous() for name, values in tensors.items()},
+        target / "golden.safetensors",
+        {"golden": json.dumps(facts)},
+    )
 
 
 def main() -> None:

@@ -3,15 +3,15 @@
  * per pair as JSON.
  */
 
-import { existsSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { CHECKPOINT_FILES, compareGolden } from "./golden.mjs";
+import { compareGolden } from "./golden.mjs";
 
 const paths = process.argv.slice(2);
 const read = (path) => new Uint8Array(readFileSync(path));
 const reports = [];
 for (let index = 0; index < paths.length; index += 2) {
-  const names = CHECKPOINT_FILES.filter((name) => existsSync(join(paths[index], name)));
+  const names = readdirSync(paths[index]).filter((name) => /\.(json|safetensors)$/.test(name));
   const files = new Map(names.map((name) => [name, read(join(paths[index], name))]));
   reports.push(compareGolden(files, read(paths[index + 1])));
 }

@@ -105,7 +105,8 @@ function compareChannels(channels, tensors, tick, row, worst) {
     const expected = selectRow(selectRow(tensor, tick), row).values;
     if (values?.length !== expected.length)
       throw new Error(`${name} has ${values?.length} values, not ${expected.length}`);
-    note(worst, name, measure(values, expected));
+    const largest = expected.reduce((result, value) => Math.max(result, Math.abs(value)), 1);
+    note(worst, name, measure(values, expected) / largest);
   }
 }
 

@@ -2,6 +2,7 @@
 
 const MAX_SHIFTED_CONFIDENCE = 0.5;
 const MIN_PROBABILITY = 1e-6;
+const { fround } = Math;
 
 /**
  * @typedef {object} AnswerFormat
@@ -92,18 +93,25 @@ export function computeProbabilities({ logits, ticks, positions, classes }, temp
 /** Return the largest scaled logit of a position, and the sum of the exponentials of all, divided by that of the largest. */
 function sumExponentials(logits, start, classes, temperature) {
   let largest = Number.NEGATIVE_INFINITY;
-  for (let index = start; index < start + classes; index++) largest = Math.max(largest, logits[index] / temperature);
+  for (let index = start; index < start + classes; index++)
+    largest = Math.max(largest, fround(logits[index] / temperature));
   let total = 0;
-  for (let index = start; index < start + classes; index++) total += Math.exp(logits[index] / temperature - largest);
+  for (let index = start; index < start + classes; index++)
+    total += Math.exp(fround(logits[index] / temperature) - largest);
   return { largest, total };
 }
 
-/** Return the logarithm of the largest class probability, (T, P); summed over the ticks for a CTC answer. */
+/**
+ * Return the logarithm of the largest class probability, (T, P); summed over the ticks for a CTC answer. It is rounded as PyTorch does:
+ * low temperatures make logits so large that the rounding is visible in the confidence.
+ */
 function computeLogProbabilities({ logits, ticks, positions, classes }, temperatures, isCtc) {
   const out = new Float64Array(ticks * positions);
   for (let index = 0; index < out.length; index++) {
-    const { total } = sumExponentials(logits, index * classes, classes, temperatures[Math.floor(index / positions)]);
-    out[index] = -Math.log(total) + (isCtc && index >= positions ? out[index - positions] : 0);
+    const temperature = temperatures[Math.floor(index / positions)];
+    const { largest, total } = sumExponentials(logits, index * classes, classes, temperature);
+    const logP = fround(largest - fround(largest + fround(Math.log(total))));
+    out[index] = logP + (isCtc && index >= positions ? out[index - positions] : 0);
   }
   return out;
 }
@@ -120,7 +128,7 @@ function sumScored(byPosition, { positions, ticks }, { scoredPositions, lastPosi
 
 /** Return P(correct) of a fitted logistic model, at most the probability itself. Mirrors `ConfidenceModel`. */
 function applyConfidenceModel(model, energy, certainty, logProbability) {
-  const p = Math.min(1 - MIN_PROBABILITY, Math.max(MIN_PROBABILITY, Math.exp(logProbability)));
+  const p = Math.min(fround(1 - MIN_PROBABILITY), Math.max(fround(MIN_PROBABILITY), fround(Math.exp(logProbability))));
   const logOdds = Math.log(p) - Math.log1p(-p);
   const logit = model.energy * energy + model.certainty * certainty + model.log_odds * logOdds + model.bias;
   return Math.min(1 / (1 + Math.exp(-logit)), Math.exp(logProbability));
