@@ -17,7 +17,7 @@ from tests.paths import ROOT
 SCRIPT = "tests/js/engine/compare-golden.mjs"
 MAX_NEAR_SHARE = 1 / 500  # of the decisions, whose score lies within 1e-4 of its threshold
 MAX_LOGIT_DIFFERENCE = 1e-4  # of the largest logit
-MAX_FORMULA_DIFFERENCE = 1e-5  # of a confidence from equal outputs
+MAX_FORMULA_DIFFERENCE = 1e-3  # of a confidence from equal outputs: odds of a float32 probability next to 1 are coarse
 MAX_STATE_DIFFERENCE = 2e-3
 # Rows of the fast test; these checkpoints take longer than others.
 NUM_ROWS, NUM_ROWS_BY_CHECKPOINT = 16, {"qamnist": 3, "mazes-15": 6, "digits": 8, "digits-lstm": 8, "fashion": 8}
