@@ -25,6 +25,7 @@ export class EngineHost {
   #checkpoints = new Map();
   #cancelled = new Set();
   #running = new Set();
+  #queue = Promise.resolve();
   #post;
 
   /** @param {(message: object, transfer?: Transferable[]) => void} post - Sends a response to the page. */
@@ -77,11 +78,21 @@ export class EngineHost {
     else this.#post({ type: "cancelled", id });
   }
 
-  /** Run a thought, and look for cancel requests between ticks. */
+  /** Run a thought after those before it, because a model has one state. Look for cancel requests between ticks. */
   async #think(request) {
     const { id } = request;
     this.#running.add(id);
+    const previous = this.#queue;
+    let finish;
+    this.#queue = new Promise((resolve) => {
+      finish = resolve;
+    });
+    await previous;
     try {
+      if (this.#cancelled.has(id)) {
+        this.#post({ type: "cancelled", id });
+        return;
+      }
       const thought = this.#start(request);
       let blockedSince = performance.now();
       for (const event of thought.engine.stream(thought.encoded)) {
@@ -99,6 +110,7 @@ export class EngineHost {
         }
       }
     } finally {
+      finish();
       this.#running.delete(id);
       this.#cancelled.delete(id);
     }
