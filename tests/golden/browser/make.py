@@ -16,20 +16,18 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from benchmarks.browser_engine import CHECKPOINTS_DIR, list_checkpoints, sample_inputs
 from ctm import TickModel
 from ctm.checkpoint import Checkpoint, load, save
 from ctm.checkpoint.metadata import HaltingMetadata
 from ctm.config import get_max_ticks
 from inference import Engine, parse
 from inference.confidence import compute_confidence, compute_confidence_limit
-from tests.paths import ROOT
 from training.energy.confidence import get_answer_format
 from training.tasks import Task, build_task
-from training.tasks.splits import TEST, make_generator
 from ui.services.halting_view_model import build_policy_options
 
 GOLDEN_DIR = Path(__file__).parent
-CHECKPOINTS_DIR = ROOT / "checkpoints"
 NUM_COMMITTED_SAMPLES = 2
 MAX_COMMITTED_BYTES = 400_000  # of one file
 # Policies that no checkpoint offers, so that every kind of policy is compared.
@@ -57,18 +55,6 @@ class Unroll:
     certainty: Tensor
     energy: Tensor | None
     ticks: list[int]
-
-
-def list_checkpoints() -> list[str]:
-    """Return the names of the bundled checkpoints."""
-    return sorted(path.parent.name for path in CHECKPOINTS_DIR.glob("*/config.json"))
-
-
-def sample_inputs(checkpoint: Checkpoint, task: Task, count: int) -> Tensor:
-    """Return held-out inputs, or images of the digit task for a checkpoint whose data set is not bundled."""
-    if task.name == "images":
-        task = build_task(load(CHECKPOINTS_DIR / "digits").task)
-    return task.sample(TEST, count, make_generator("browser", TEST)).inputs[:count]
 
 
 def split_rows(model: TickModel, inputs: Tensor) -> list[Tensor]:
@@ -180,7 +166,7 @@ def write_golden(name: str, count: int, target: Path, *, has_channels: bool = Tr
     """
     checkpoint = load(CHECKPOINTS_DIR / name)
     task = build_task(checkpoint.task)
-    inputs = sample_inputs(checkpoint, task, count)
+    inputs = sample_inputs(name, count)
     outputs = unroll(checkpoint.model, inputs)
     answer_format = get_answer_format(task)
     facts = {
