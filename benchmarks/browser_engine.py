@@ -66,11 +66,8 @@ def measure(names: list[str], samples: int, repeats: int) -> list[dict[str, Any]
             checkpoints.append({"directory": str(CHECKPOINTS_DIR / name), "inputs": str(inputs)})
         request = Path(directory) / "request.json"
         request.write_text(json.dumps({"checkpoints": checkpoints, "repeats": repeats}))
-        result = node([str(SCRIPT), str(request)], return_completed_process=True, capture_output=True, encoding="utf-8",
-                      timeout=TIMEOUT_S)  # fmt: skip
-    if result.returncode:
-        raise SystemExit(f"The engine failed: {result.stderr.strip()}")
-    return [{"checkpoint": name, **figures} for name, figures in zip(names, json.loads(result.stdout), strict=True)]
+        output = run_node(str(SCRIPT), str(request))
+    return [{"checkpoint": name, **figures} for name, figures in zip(names, json.loads(output), strict=True)]
 
 
 def render_table(figures: dict[str, Any]) -> str:
@@ -98,8 +95,20 @@ def format_time(row: dict[str, float]) -> str:
 
 def get_node_version() -> str:
     """Return the version of node."""
-    result = node(["--version"], return_completed_process=True, capture_output=True, encoding="utf-8")
-    return result.stdout.strip().removeprefix("v")
+    return run_node("--version").strip().removeprefix("v")
+
+
+def run_node(*arguments: str) -> str:
+    """Run node and return what it prints.
+
+    Raises:
+        SystemExit: It failed.
+    """
+    result = node(arguments, return_completed_process=True, capture_output=True, encoding="utf-8", timeout=TIMEOUT_S)
+    assert isinstance(result.stdout, str), "the output is decoded"
+    if result.returncode:
+        raise SystemExit(f"node failed: {result.stderr!s}")
+    return result.stdout
 
 
 def main() -> None:
