@@ -21,6 +21,7 @@ from ctm import TickModel
 from ctm.checkpoint import Checkpoint, load, save
 from ctm.checkpoint.metadata import HaltingMetadata
 from ctm.config import get_max_ticks
+from ctm.modules.input_schedule import FrameSchedule
 from inference import Engine, parse
 from inference.confidence import compute_confidence, compute_confidence_limit
 from training.energy.confidence import get_answer_format
@@ -57,9 +58,17 @@ class Unroll:
     ticks: list[int]
 
 
+def count_input_ticks(model: TickModel, inputs: Tensor) -> Tensor:
+    """Return the number of ticks before an answer counts, of every row; 0 if the input is constant."""
+    if not model.config.has_input_schedule:
+        return torch.zeros(len(inputs))
+    return FrameSchedule.from_frames(inputs, model.config).input_ticks
+
+
 def split_rows(model: TickModel, inputs: Tensor) -> list[Tensor]:
-    """Return the batches to run: single rows if the number of ticks depends on the input, else all rows together."""
-    return list(inputs.split(1)) if model.config.has_input_schedule else [inputs]
+    """Split rows into batches with the same number of ticks: the longest row of a batch determines that of the others."""
+    _, counts = count_input_ticks(model, inputs).unique_consecutive(return_counts=True)
+    return list(inputs.split(counts.tolist()))
 
 
 @torch.inference_mode()
@@ -167,6 +176,7 @@ def write_golden(name: str, count: int, target: Path, *, has_channels: bool = Tr
     checkpoint = load(CHECKPOINTS_DIR / name)
     task = build_task(checkpoint.task)
     inputs = sample_inputs(name, count)
+    inputs = inputs[count_input_ticks(checkpoint.model, inputs).argsort(stable=True)]
     outputs = unroll(checkpoint.model, inputs)
     answer_format = get_answer_format(task)
     facts = {
