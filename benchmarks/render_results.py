@@ -18,8 +18,9 @@ from benchmarks.confidence import render_table as render_confidence_table
 from benchmarks.halting.markdown import render_table
 from benchmarks.image_files import render_summary
 from benchmarks.paper_photos import render_table as render_photo_table
-from benchmarks.paths import ROOT
+from benchmarks.paths import ROOT, find_recipe
 from benchmarks.render_configuration import render_configuration
+from benchmarks.training_cost import render_training_cost
 from ctm.checkpoint import MODEL_CARD_NAME, count_weights
 from ctm.config import infer_model_type
 from training.model_card import format_accuracy, format_auroc, render_checkpoint_card
@@ -55,8 +56,8 @@ def build_checkpoints_table() -> str:
         lines += [format_evaluation_row(folder, evaluation) for evaluation in metrics["evaluations"]]
         train = metrics["training"]
         notes.append(
-            f"- **{folder.name}**: `{train['command']}`, seed {train['seed']}, {train['steps']:,} steps in "
-            f"{train['minutes']:.0f} minutes on {train['hardware']}{format_init_from(train)}. Measured {metrics['date']}; "
+            f"- **{folder.name}**: `{train['command']}`, seed {train['seed']}, {train['steps']:,} steps on "
+            f"{train['hardware']}{format_init_from(train)}. Measured {metrics['date']}; "
             f"default policy `{metrics['evaluations'][0]['policy']}`."
         )
     return "\n".join([*lines, "", *notes])
@@ -118,15 +119,18 @@ def build_comparison_table() -> str:
     if not compared:
         return NOT_MEASURED
     lines = [
-        "| task | model | parameters | steps | minutes | held-out split | n | halted accuracy | mean ticks | best fixed tick |",
+        "| task | model | parameters | steps | training | held-out split | n | halted accuracy | mean ticks | best fixed tick |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
+    costs = {row["checkpoint"]: row for row in read_benchmark("training_cost").get("rows", [])}
     for name, kind, folder, metrics in found:
         if name in compared:
+            cost = costs.get(folder.name)
+            flops = f"{cost['flops_per_step'] * cost['steps'] / 1e12:,.1f} TFLOP" if cost else "-"
             train, e = metrics["training"], metrics["evaluations"][0]
             lines.append(
                 f"| {name} | [{MODEL_TYPE_NAMES[kind]}](../checkpoints/{folder.name}) | {count_weights(folder):,} | {train['steps']:,} "
-                f"| {train['minutes']:.0f} | {e['split']} | {e['n']:,} | **{e['accuracy_halted']:.2%}** "
+                f"| {flops} | {e['split']} | {e['n']:,} | **{e['accuracy_halted']:.2%}** "
                 f"| {e['mean_ticks']:.1f} of {e['iterations']} | {e['accuracy_best']:.2%} |"
             )
     return "\n".join(lines)
@@ -141,11 +145,6 @@ def load_checkpoint_metrics() -> list[tuple[Path, str, dict[str, Any]]]:
         )
         found.append((path.parent, infer_model_type(config), metrics))
     return found
-
-
-def find_recipe(metrics: dict[str, Any]) -> Path:
-    """Return the recipe that a checkpoint was trained with."""
-    return ROOT / next(word for word in metrics["training"]["command"].split() if word.endswith(".yaml"))
 
 
 def describe_risk_control() -> str:
@@ -201,6 +200,31 @@ def build_browser_engine_table() -> str:
     """Build the table of the speed in a browser, from the figures of `benchmarks.browser_engine`."""
     figures = read_benchmark(browser_engine.RESULTS_NAME)
     return browser_engine.render_table(figures) if figures else NOT_MEASURED
+
+
+def build_training_cost_table() -> str:
+    """Build the table of the cost of training, from the figures of `benchmarks.training_cost`."""
+    figures = read_benchmark("training_cost")
+    return render_training_cost(figures) if figures else NOT_MEASURED
+
+
+def build_onnx_table() -> str:
+    """Build the table of speed relative to eager PyTorch, from the figures of `benchmarks.speed --runtime onnx`."""
+    if not (figures := read_benchmark("onnx")):
+        return NOT_MEASURED
+    sizes = sorted({row["batch"] for row in figures["rows"]})
+    lines = [f"| model | {' | '.join(f'B = {size}' for size in sizes)} |", f"|---{'|---' * len(sizes)}|"]
+    for case in dict.fromkeys(row["case"] for row in figures["rows"]):
+        cells = [f"{row['ratio']:.1f}x" for row in figures["rows"] if row["case"] == case]
+        lines.append(f"| {case} | {' | '.join(cells)} |")
+    hardware = figures["hardware"]
+    lines += [
+        "",
+        f"onnxruntime {figures['onnxruntime']}, torch {figures['torch']}, opset {figures['opset']}, on "
+        f"{hardware['processor']}, {hardware['threads']} threads. Other programs ran at the same time, so that only ratios "
+        "are given.",
+    ]
+    return "\n".join(lines)
 
 
 def build_load_table() -> str:
@@ -280,10 +304,12 @@ MEASURED_SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # document -> na
         "confidence": build_confidence_table,
         "unfamiliar inputs": build_unfamiliar_table,
         "guarantees": describe_risk_control,
+        "training cost": build_training_cost_table,
         "comparison": build_comparison_table,
         "halting": build_halting_table,
         "maze pictures": build_maze_pictures_table,
         "speed": build_speed_table,
+        "onnx": build_onnx_table,
         "browser engine": build_browser_engine_table,
         "load": build_load_table,
         "image files": build_image_files_table,
@@ -303,8 +329,8 @@ def update_recipe_header(text: str, metrics: dict[str, Any]) -> str:
     ]
     head = [
         f"# {train['command']}",
-        f"# Measured {metrics['date']} on held-out samples, after {train['minutes']:.0f} minutes of training on "
-        f"{train['hardware']}, seed {train['seed']}:",
+        f"# Measured {metrics['date']} on held-out samples, after {train['steps']:,} steps on {train['hardware']}, "
+        f"seed {train['seed']}:",
     ]
     return "\n".join([*head, *claims, *body]) + "\n"
 

@@ -1,11 +1,13 @@
 """Speed of inference and of a training step, beside the original code in the same process.
 
     python -m benchmarks.speed [--reference PATH] [--json FILE] [--repeats N] [--only CASE ...]
+    python -m benchmarks.speed --runtime onnx [--json FILE] [--repeats N] [--only CHECKPOINT ...]
 
 `--reference` is a checkout of https://github.com/SakanaAI/continuous-thought-machines. Both implementations then run alternately on
 equal weights and equal inputs; outputs are compared before anything is timed. Ratios are medians of interleaved runs, so that other
 load on the computer affects both equally. Inference: full unroll, eval mode, B = 1 and 64. Training step: forward, the two-tick
-loss, backward at B = 32, with its peak memory. `benchmarks.halting` measures what halting saves.
+loss, backward at B = 32, with its peak memory. `benchmarks.halting` measures what halting saves. `--runtime onnx` measures exported
+checkpoints instead, see `benchmarks.onnx_speed`.
 """
 
 import argparse
@@ -293,19 +295,40 @@ def main() -> None:
     parser.add_argument("--reference", type=Path, help="checkout of the original repository")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--repeats", type=int, default=15, help="timed rounds per case")
-    parser.add_argument("--only", nargs="*", help="names of cases")
+    parser.add_argument("--only", nargs="*", help="names of cases, or of bundled checkpoints with --runtime onnx")
+    parser.add_argument("--runtime", choices=("torch", "onnx"), default="torch", help="onnx: exported checkpoints")
     parser.add_argument("--peak", metavar="CASE", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peak:
         return print_peak_memory(next(case for case in build_cases() if case.name == args.peak), args.reference)
-    cases = [case for case in build_cases() if not args.only or case.name in args.only]
-    rows = [row for case in cases for row in measure_case(case, args.reference, args.repeats)]
-    summary = print_report(rows)
+    figures = measure_runtime_onnx(args) if args.runtime == "onnx" else measure_original(args)
     if args.json:
         hardware = {"processor": get_processor_name(), "threads": torch.get_num_threads()}
-        figures = {"rows": rows, "summary": summary, "hardware": hardware, "torch": torch.__version__}
+        figures |= {"hardware": hardware, "torch": torch.__version__}
         args.json.write_text(json.dumps(figures, indent=2) + "\n")
     return None
+
+
+def measure_original(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure the cases beside the original code, print the table, and return the figures."""
+    cases = [case for case in build_cases() if not args.only or case.name in args.only]
+    rows = [row for case in cases for row in measure_case(case, args.reference, args.repeats)]
+    return {"rows": rows, "summary": print_report(rows)}
+
+
+def measure_runtime_onnx(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure exported checkpoints beside eager PyTorch, print the table, and return the figures.
+
+    Raises:
+        SystemExit: The packages of the export are not installed.
+    """
+    try:
+        onnx_speed = importlib.import_module("benchmarks.onnx_speed")
+        rows = onnx_speed.measure_onnx(args.only or onnx_speed.DEFAULT_CHECKPOINTS, args.repeats)
+    except (ImportError, ValueError) as error:
+        raise SystemExit(f"Error: {error}") from None
+    onnx_speed.print_report(rows)
+    return {"rows": rows, **onnx_speed.get_versions()}
 
 
 def get_processor_name() -> str:

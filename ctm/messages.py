@@ -24,6 +24,11 @@ def truncate_repr(value: Any, limit: int = 60) -> str:
     return text if len(text) <= limit else text[:limit] + "..."
 
 
+def describe_value(value: Any) -> str:
+    """Return the type and the `repr` of a value for a message, on one line."""
+    return f"{type(value).__name__} {' '.join(truncate_repr(value).split())}"
+
+
 def summarize_error(error: Exception) -> str:
     """Return the first line of an error message, at most 200 characters, without a final period."""
     lines = str(error).strip().splitlines() or [type(error).__name__]

@@ -103,9 +103,28 @@ class DynamicBatcher:
         Raises:
             ValueError: The policy does not fit the model, or the batch exceeds the timeout.
         """
-        request = PendingRequest(inputs, policy)
+        return self.submit_all([inputs], policy)[0]
+
+    def submit_all(self, inputs: Sequence[Tensor], policy: HaltingPolicy) -> list[InferenceResult]:
+        """Run several inputs, those of equal shape in the same batches. Blocks until all of them have run.
+
+        Args:
+            inputs: Batches of one row.
+            policy: The halting policy.
+
+        Returns:
+            One result per input, in the same order.
+
+        Raises:
+            ValueError: See `submit`.
+        """
+        requests = [PendingRequest(row, policy) for row in inputs]
         with self._queue_lock:
-            self._queue.append(request)
+            self._queue.extend(requests)
+        return [self._wait(request) for request in requests]
+
+    def _wait(self, request: PendingRequest) -> InferenceResult:
+        """Run batches until a request is done; return its result or raise its error."""
         while not request.done:  # the oldest batch need not contain this request
             with self._model_lock:
                 if not request.done:

@@ -199,32 +199,61 @@ class Engine:
         """
         if not len(inputs):
             raise ValueError("The batch has no rows.")
-        log: OutputLog = []
-        ticks = torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)
-        answer_tick = ticks.clone()
-        halted_by = [BUDGET] * len(inputs)
+        collector = ResultCollector(self, len(inputs), inputs.device)
         for tick in self.stream(inputs):
             if on_tick is not None:
                 on_tick(tick)
-            log.append((tick.rows, tick.tick_index, tick.output))
-            if not tick.halt_reasons:
-                continue
-            indices = tick.halt_mask.nonzero().squeeze(1)
-            rows = tick.rows[indices]
-            ticks[rows] = tick.tick_index[indices]
-            answer_tick[rows] = self._select_answer_tick(tick, indices)
-            for row, reason in zip(rows.tolist(), tick.halt_reasons, strict=True):
-                halted_by[row] = reason
-        output = gather_answers(log, answer_tick)
-        return EngineResult(output.answer, output.certainty, output.energy, ticks, answer_tick, halted_by)
+            collector.add(tick)
+        return collector.build_result()
 
-    def _select_answer_tick(self, tick: TickEvent, indices: Int[Tensor, " R"]) -> Int[Tensor, " R"]:
-        """Return the answer ticks of rows that end at this tick."""
+    def select_answer_tick(self, tick: TickEvent, indices: Int[Tensor, " R"]) -> Int[Tensor, " R"]:
+        """Return the answer ticks of rows that end at a tick.
+
+        Args:
+            tick: The tick.
+            indices: Indices of the rows among the unfinished ones.
+        """
         current_tick = tick.tick_index[indices]
         if self.fallback == "last" or self.policy.answers_at_end or BUDGET not in tick.halt_reasons:
             return current_tick
         is_exhausted = torch.tensor([reason == BUDGET for reason in tick.halt_reasons], device=indices.device)
         return torch.where(is_exhausted, tick.best_tick[indices], current_tick)
+
+
+class ResultCollector:
+    """Collects the ticks of `Engine.stream` into the result of the run.
+
+    Args:
+        engine: The engine that streams.
+        num_rows: Number of input rows B.
+        device: Device of the inputs.
+    """
+
+    def __init__(self, engine: Engine, num_rows: int, device: torch.device) -> None:
+        self.engine = engine
+        self._log: OutputLog = []
+        self._ticks = torch.zeros(num_rows, dtype=torch.long, device=device)
+        self._answer_tick = self._ticks.clone()
+        self._halted_by = [BUDGET] * num_rows
+
+    def add(self, tick: TickEvent) -> None:
+        """Add the next tick."""
+        self._log.append((tick.rows, tick.tick_index, tick.output))
+        if not tick.halt_reasons:
+            return
+        indices = tick.halt_mask.nonzero().squeeze(1)
+        rows = tick.rows[indices]
+        self._ticks[rows] = tick.tick_index[indices]
+        self._answer_tick[rows] = self.engine.select_answer_tick(tick, indices)
+        for row, reason in zip(rows.tolist(), tick.halt_reasons, strict=True):
+            self._halted_by[row] = reason
+
+    def build_result(self) -> EngineResult:
+        """Return answers and halting decisions, in the order of the input, once all rows have halted."""
+        output = gather_answers(self._log, self._answer_tick)
+        return EngineResult(
+            output.answer, output.certainty, output.energy, self._ticks, self._answer_tick, self._halted_by
+        )
 
 
 def get_halt_reasons(halt_mask: Bool[Tensor, " A"], halt_masks: HaltMasks) -> list[str]:

@@ -33,6 +33,7 @@ SOURCE_SUFFIXES = {".py", ".js", ".mjs", ".html", ".css", ".yaml", ".json", ".to
 SOURCE_DIRS = ("ctm", "inference", "training", "ui", "benchmarks", "configs", "tests")
 FILE_NAME_PATTERN = re.compile(r"[\w-]+\.(?:py|md|yaml|json|jsonl|txt|pt|safetensors|parquet|js|html|png)")
 UNPARSED_PROGRAMS = {"pip", "docker", "read", "export", "curl", "openssl"}  # their parsers are not written in Python
+RUN_DIRS = {"runs"}  # exists only where the app was started
 READER_FILES = {"configs/majority.yaml", "training/tasks/majority.py"}  # a reader of the guide creates them
 # Names of other libraries, which the source does not contain.
 EXTERNAL_NAMES = {
@@ -308,7 +309,8 @@ def find_missing_paths(document: str, text: str) -> list[str]:
     missing = []
     for span in find_inline_code(text):
         if re.fullmatch(r"[\w.*-]+(?:/[\w.*-]+)*/?", span) and "/" in span:
-            is_ours = (ROOT / span.partition("/")[0]).exists() and span not in READER_FILES
+            top = span.partition("/")[0]
+            is_ours = (ROOT / top).exists() and top not in RUN_DIRS and span not in READER_FILES
             if (
                 is_ours
                 and not any(ROOT.glob(span.rstrip("/")))

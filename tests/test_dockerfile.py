@@ -64,6 +64,8 @@ def test_build_context_has_every_directory_that_the_code_names():
                 if (
                     isinstance(node, ast.BinOp)
                     and isinstance(node.op, ast.Div)
+                    and isinstance(node.left, ast.Name)
+                    and node.left.id.lower() == "root"
                     and isinstance(node.right, ast.Constant)
                 ):
                     path_parts.add(node.right.value)

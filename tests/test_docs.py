@@ -41,6 +41,7 @@ from tests.paths import ROOT
 from training.config import TrainConfig, read_recipe
 from training.energy.losses import EnergyKind
 from training.failures import FailureReason
+from training.pipeline import MAX_TEXT_CHARS, RESPONSE_KEYS
 from training.settings_aliases import GROUP_ALIASES, SETTING_ALIASES, TASK_ALIASES
 from training.tasks.registry import get_task_types
 from training.tasks.splits import CALIBRATION, TRAIN, VALIDATION
@@ -51,8 +52,6 @@ from ui.server.client_limits import (
 )
 from ui.server.security_middleware import BODY_TIMEOUT_S, MAX_QUEUED_EVENTS_PER_ADDRESS
 from ui.services.image_decoding import MAX_FILE_BYTES, MAX_PIXELS
-from ui.services.inference_service import MAX_TEXT_CHARS
-from ui.tabs.think_api import RESPONSE_KEYS
 
 __all__ = ["hub"]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import render_results
+from benchmarks.paths import find_recipe
 from tests.paths import ROOT
 from tests.source_tree import PACKAGES, read_product_sources
 from training.config import read_recipe
@@ -147,7 +148,7 @@ def test_no_recipe_starts_from_its_own_checkpoint():
     """A recipe that starts from its own checkpoint would train it further instead of reproducing it."""
     circular = []
     for checkpoint_dir, _, metrics in render_results.load_checkpoint_metrics():
-        recipe = render_results.find_recipe(metrics)
+        recipe = find_recipe(metrics)
         if read_recipe(recipe).init_from == f"checkpoints/{checkpoint_dir.name}":
             circular.append(recipe.name)
     assert not circular, f"{', '.join(circular)}: start from the previous run (`runs/NAME/checkpoint`)"

@@ -109,6 +109,9 @@ class TrainConfig(RunSettings):
     save_total_limit: Changeable[int] = Field(
         2, ge=1, le=1_000, description="newest checkpoints to keep, besides the best one"
     )
+    report_to: Changeable[Literal["none", "trackio", "tensorboard", "wandb"]] = Field(
+        "none", description="experiment tracker that receives the logged figures; its package is optional"
+    )
     max_minutes: Changeable[float] = Field(0, ge=0, description="save and stop after this many minutes; 0: no limit")
     min_free_disk_gb: Changeable[float] = Field(
         1.0, ge=0, description="save and stop before less than this much disk is free, GB"
@@ -145,6 +148,10 @@ class PublishConfig(RunSettings):
 
     repo: Changeable[str] = Field("", description="namespace/name of the repository; empty: nothing is published")
     private: Changeable[bool] = Field(False, description="create the repository as private if it does not exist")
+    example_images: Changeable[bool] = Field(
+        False,
+        description="publish a few held-out images of the data set as example inputs; the data set must permit it",
+    )
     interval_minutes: Changeable[float] = Field(
         0, ge=0, description="minutes between two publications during training, at least 10; 0: publish only at the end"
     )

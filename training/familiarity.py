@@ -13,7 +13,7 @@ from training.tasks import Task
 from training.tasks.base import Batch, TaskInput
 from training.tasks.splits import CALIBRATION, TRAIN, make_generator
 
-NUM_TRAINING_INPUTS = 4_096  # whose features are the familiar ones
+NUM_TRAINING_INPUTS = 1_024  # whose features are the familiar ones
 NUM_DIRECTIONS = 16
 FAMILIAR_SHARE = 0.99  # of the calibration samples
 

@@ -1,5 +1,6 @@
 """Model card of a checkpoint, rendered from its metadata alone: every figure of the card was measured."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ from ctm.config import get_backbone_type, infer_model_type, read_published_confi
 from ctm.io.json_files import read_json
 from inference.halting.evidence import describe_evidence
 from training.accuracy_plot import ACCURACY_PLOT_FILE
-from training.model_card_data import find_dataset, render_front_matter
+from training.model_card_data import render_front_matter
 from training.setting_changes import format_value
 from training.tasks import build_task
+from training.tasks.registry import get_task_types
 
 MODEL_TYPE_NAMES = {"ctm": "CTM", "lstm": "LSTM baseline", "ff": "Feed-forward baseline"}
 DEFAULT_POLICY = "certainty>0.9"
+LOCAL_PATH = "path/to/this/directory"
+TRAINING_KEYS = {"command", "steps", "seed", "minutes", "hardware"}
 Z_95 = 1.959964  # quantile of the normal distribution for a two-sided 95 % interval
 
 CREDITS = """\
@@ -53,6 +57,12 @@ def render_checkpoint_card(checkpoint_dir: Path, repo: str = "", metrics: dict[s
     config = read_published_config(read_json(checkpoint_dir / "config.json"), "config.json").to_dict()
     title = build_title(config, build_task(metadata["task"]).title)
     return render_model_card(title, config, **metadata, num_parameters=count_weights(checkpoint_dir), repo=repo)
+
+
+def has_card_metadata(metrics: dict[str, Any]) -> bool:
+    """Return whether `metrics.json` states what the card of a trained model needs: evaluations, and how it was trained."""
+    training = metrics.get("training", {})
+    return bool(metrics.get("evaluations") and metrics.get("date")) and training.keys() >= TRAINING_KEYS
 
 
 def render_model_card(
@@ -121,24 +131,28 @@ def render_usage_section(repo: str, task: dict[str, Any], halting: dict[str, Any
         halting: Content of `halting.json`.
     """
     policy = halting.get("policies", {}).get(halting.get("default"), {}).get("policy", DEFAULT_POLICY)
-    store_import = "from ctm.stores import HubStore\n" if repo else ""
-    source = f'HubStore().fetch("{repo}")' if repo else '"path/to/this/directory"'
-    sample_comment = f"  # reads {dataset}" if (dataset := find_dataset(task)) else ""
+    example = get_usage_example(task)
     return (
         "## Usage\n\n"
-        "The packages `ctm`, `inference` and `training` are those of the project that trained the model.\n\n"
+        "The package `ctm` is that of the project that trained the model; run the code in the root of its repository.\n\n"
         "```python\n"
-        "import torch\n\n"
-        f"from ctm.checkpoint import load\n{store_import}from inference import Engine, parse\n"
-        "from training.tasks import build_task\n\n"
-        f"checkpoint = load({source})\n"
-        "task = build_task(checkpoint.task)\n"
-        f'inputs = task.sample("test", 4, torch.Generator().manual_seed(0)).inputs{sample_comment}\n'
-        f'result = Engine(checkpoint.model, parse("{policy}")).run(inputs)\n'
-        "print(result.answer.shape, result.ticks, result.halted_by)\n```\n\n"
-        "`result.answer` holds the logits of each input at the tick where it halted, `result.ticks` the ticks it used, and "
-        "`result.halted_by` the policy that halted it.\n"
+        "import ctm\n\n"
+        f'pipeline = ctm.pipeline("{repo or LOCAL_PATH}")\n'
+        f'print(pipeline({example})["sentence"])\n'
+        f'for tick in pipeline.stream({example}, policy="{policy}"):\n'
+        '    print(tick["tick"], tick["label"], tick["certainty"])\n```\n\n'
+        "A list of inputs is a batch and gives a list of results. Images are paths, bytes, PIL images or NumPy arrays. "
+        f'`ctm.load_pretrained("{repo or LOCAL_PATH}").model` is the PyTorch module.\n'
     )
+
+
+def get_usage_example(task: dict[str, Any]) -> str:
+    """Return an example input as Python code: a text, or the path of an image."""
+    kind = task.get("task", "")
+    if get_task_types().get(kind) is None or get_task_types()[kind].input_type == "image":
+        return '"picture.png"'
+    text = str(next(iter(build_task(task).get_examples()), ""))
+    return json.dumps(text, ensure_ascii=False)
 
 
 def render_training_section(metrics: dict[str, Any]) -> str:

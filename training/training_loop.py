@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -13,6 +14,7 @@ from training.console import write_line
 from training.run_dir import RunDir
 from training.setting_changes import SettingChange
 from training.signals import catch_stop_signals
+from training.trackers import LogFunction, open_tracker
 from training.trainer import Trainer
 from training.trainer_state import (
     check_free_disk,
@@ -80,6 +82,7 @@ class TrainingLoop:
         self.on_save = on_save
         self.is_main_process = trainer.accelerator.is_main_process
         self._stop_signals: list[int] = []
+        self._report: LogFunction = lambda _step, _values: None
         self._start_time = 0.0
         self._start_step = 0
 
@@ -125,7 +128,11 @@ class TrainingLoop:
         batches = self.trainer.iterate_batches()
         self._start_time = time.monotonic()
         self._start_step = state.step
-        with catch_stop_signals() as self._stop_signals, self._show_progress() as advance:
+        with (
+            open_tracker(self.trainer.config, self.run_dir, self.is_main_process) as self._report,
+            catch_stop_signals() as self._stop_signals,
+            self._show_progress() as advance,
+        ):
             while state.step < settings.steps:
                 if self._stop_if_requested():
                     return False
@@ -171,7 +178,7 @@ class TrainingLoop:
         num_steps = self.trainer.config.train.steps
         steps_per_second = (step - self._start_step) / (time.monotonic() - self._start_time)
         memory = measure_memory(self.trainer.accelerator.device)
-        self.run_dir.log_metrics({"step": step, "steps_per_second": steps_per_second, **values, **memory})
+        self._record({"steps_per_second": steps_per_second, **values, **memory})
         self.run_dir.write_status("training", step, num_steps, steps_per_second=steps_per_second)
         if not os.isatty(1):
             figures = f"loss {values['loss']:.4f}, {values['accuracy']:.1%} correct at the last tick"
@@ -181,8 +188,13 @@ class TrainingLoop:
         """Evaluate on validation samples in the process of rank 0, and log the figures."""
         if self.is_main_process:
             figures = self.trainer.evaluate()
-            values = {f"validation_{name}": value for name, value in figures.items()}
-            self.run_dir.log_metrics({"step": self.trainer.state.step, **values})
+            self._record({f"validation_{name}": value for name, value in figures.items()})
+
+    def _record(self, values: dict[str, Any]) -> None:
+        """Write figures of the current step to the run directory and to the experiment tracker."""
+        step = self.trainer.state.step
+        self.run_dir.log_metrics({"step": step, **values})
+        self._report(step, values)
 
     def _save(self) -> None:
         """Save the weights, and everything that a resumed run needs; every process must call this method."""

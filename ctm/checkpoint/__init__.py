@@ -14,6 +14,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from ctm.checkpoint.metadata import MAX_METADATA_BYTES, METADATA_SCHEMAS, read_metadata
+from ctm.checkpoint.preview import PREVIEW_NAME
 from ctm.checkpoint.weights import (
     WEIGHTS_FILE_PATTERN,
     WEIGHTS_INDEX_NAME,
@@ -40,6 +41,7 @@ __all__ = [
     "Checkpoint",
     "check_can_overwrite",
     "count_weights",
+    "find_unknown_files",
     "infer_in_features",
     "list_weight_files",
     "load",
@@ -134,10 +136,16 @@ def check_can_overwrite(folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is there and is no folder: name another one for the checkpoint.")
-    known = {CONFIG_NAME, WEIGHTS_INDEX_NAME, MODEL_CARD_NAME, *(f"{name}.json" for name in METADATA_NAMES)}
-    existing = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    if unknown := sorted(name for name in existing if name not in known and not WEIGHTS_FILE_PATTERN.fullmatch(name)):
+    if unknown := find_unknown_files(folder):
         raise ValueError(
             f"{folder} holds other things than a checkpoint, which would be lost: {format_name_list(unknown)}. Name a "
             "new folder."
         )
+
+
+def find_unknown_files(folder: Path) -> list[str]:
+    """Return the names of the entries of a directory that belong to no checkpoint, sorted; [] if there is no directory."""
+    known = {CONFIG_NAME, WEIGHTS_INDEX_NAME, MODEL_CARD_NAME, PREVIEW_NAME}
+    known |= {f"{name}.json" for name in METADATA_NAMES}
+    existing = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted(name for name in existing if name not in known and not WEIGHTS_FILE_PATTERN.fullmatch(name))

@@ -346,9 +346,9 @@ def read_metadata(folder: Path) -> dict[str, dict[str, Any]]:
     return {name: read_metadata_file(folder / f"{name}.json", schema) for name, schema in METADATA_SCHEMAS.items()}
 
 
-def read_metadata_file(path: Path, schema: type[MetadataModel]) -> dict[str, Any]:
-    """Read and validate a metadata file; see `read_metadata`."""
-    values = read_json(path, default={}, max_bytes=MAX_METADATA_BYTES)
+def read_metadata_file(path: Path, schema: type[MetadataModel], max_bytes: int = MAX_METADATA_BYTES) -> dict[str, Any]:
+    """Read and validate a metadata file of at most `max_bytes`; see `read_metadata`."""
+    values = read_json(path, default={}, max_bytes=max_bytes)
     if description := find_unserializable(values):
         raise ValueError(f"{path.name} is not what it should be: it holds {description}.")
     try:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ctm.config import Config
 from ctm.models.outputs import TickOutput, UnrolledOutput
+from ctm.models.pretrained_mixin import PretrainedMixin
 from ctm.modules.readout import (
     NUM_CERTAINTY_FEATURES,
     compute_certainty,
@@ -97,7 +98,7 @@ class ModelState(Protocol):
         """Return the state with the rows of `source` in the slots `slots`."""
 
 
-class TickModel(nn.Module, ABC, Generic[EncodedT, StateT]):
+class TickModel(PretrainedMixin, nn.Module, ABC, Generic[EncodedT, StateT]):
     """Model that iterates internal ticks, built from its config.
 
     The type parameters are the classes of its encoded input and of its state.

@@ -181,7 +181,7 @@ class FFContext:
     @property
     def batch_size(self) -> int:
         """Number of batch rows."""
-        return len(self.mean)
+        return self.mean.size(0)
 
     def select_rows(self, rows: Int[Tensor, " A"]) -> "FFContext":
         """Return a copy that holds only some batch rows."""

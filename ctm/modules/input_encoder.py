@@ -255,12 +255,12 @@ class InputEncoderMixin(nn.Module):
             return self._encode_scheduled_input(inputs, make_input_projection)
         if not config.heads:
             raw_input = StaticInput(None, make_input_projection(None, inputs))
-            return EncoderOutput(len(inputs), (), config.iterations, None, raw_input)
+            return EncoderOutput(inputs.size(0), (), config.iterations, None, raw_input)
         features = self._embed_input(inputs)
         out_proj = self.attention.out_proj
-        cache = self._cache_cross_attention(self.kv_proj(features.flatten(2).transpose(1, 2)))
+        cache = self._cache_cross_attention(self._project_to_kv(features))
         observation = StaticInput(cache, make_input_projection(out_proj.weight, out_proj.bias))
-        return EncoderOutput(len(inputs), tuple(features.shape[2:]), config.iterations, None, observation)
+        return EncoderOutput(inputs.size(0), tuple(features.shape[2:]), config.iterations, None, observation)
 
     def _encode_scheduled_input(self, frames: Tensor, make_input_projection: InputProjectionFactory) -> EncoderOutput:
         """Compute the encoder output of a batch of frames.
@@ -275,7 +275,7 @@ class InputEncoderMixin(nn.Module):
         if len(pixels):
             features = self.backbone_digit(pixels)
             places = tuple(features.shape[2:])
-            features = self.kv_proj(features.flatten(2).transpose(1, 2))
+            features = self._project_to_kv(features)
         code_table = build_code_table(
             self.index_backbone.embedding, self.operator_backbone.embedding.weight, out_proj.bias
         )
@@ -287,6 +287,14 @@ class InputEncoderMixin(nn.Module):
             self.config.iterations_per_digit,
         )
         return EncoderOutput(len(frames), places, len(frame_schedule.codes), frame_schedule.input_ticks, observation)
+
+    def cache_images(self, pixels: Float[Tensor, "n 1 32 32"]) -> CrossAttentionCache:
+        """Compute the keys and values of images of an input schedule, one image per row."""
+        return self._cache_cross_attention(self._project_to_kv(self.backbone_digit(pixels)))
+
+    def _project_to_kv(self, features: Float[Tensor, "B d *places"]) -> Float[Tensor, "B N E"]:
+        """Return the input of keys and values, one row per place."""
+        return self.kv_proj(features.flatten(2).transpose(1, 2))
 
     def _cache_cross_attention(self, features: Float[Tensor, "B N E"]) -> CrossAttentionCache:
         """Compute the keys and values of features."""

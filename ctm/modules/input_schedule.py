@@ -79,9 +79,7 @@ class FrameSchedule:
             ValueError: The frames do not have the form of `pack_frames`, or take more than `MAX_TICKS` ticks.
         """
         codes = parse_frame_codes(frames)
-        is_image = codes == IMAGE_CODE
-        durations = torch.where(is_image, config.iterations_per_digit or 0, config.iterations_per_question_part or 0)
-        ends = durations.masked_fill(codes == EMPTY_CODE, 0).cumsum(1)
+        ends = compute_frame_ends(codes, config)
         input_ticks = ends[:, -1]
         ticks = int(input_ticks.max()) + (config.iterations_for_answering or 0)
         if ticks > MAX_TICKS:
@@ -89,7 +87,15 @@ class FrameSchedule:
         clock = torch.arange(ticks, device=frames.device).expand(len(frames), -1)
         frame = torch.searchsorted(ends, clock.contiguous(), right=True)  # first frame that has not ended
         end = codes.new_full((len(frames), 1), EMPTY_CODE)
-        return cls(torch.cat((codes, end), 1).gather(1, frame).T.contiguous(), is_image, input_ticks)
+        return cls(torch.cat((codes, end), 1).gather(1, frame).T.contiguous(), codes == IMAGE_CODE, input_ticks)
+
+
+def compute_frame_ends(codes: Int[Tensor, "B F"], config: CTMConfig) -> Int[Tensor, "B F"]:
+    """Return the number of ticks after which every frame of a row has ended; empty frames take no tick."""
+    durations = torch.where(
+        codes == IMAGE_CODE, config.iterations_per_digit or 0, config.iterations_per_question_part or 0
+    )
+    return durations.masked_fill(codes == EMPTY_CODE, 0).cumsum(1)
 
 
 def parse_frame_codes(frames: Tensor) -> Int[Tensor, "B F"]:

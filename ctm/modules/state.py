@@ -71,14 +71,18 @@ class PreActivationHistory:
 
     def append(self, values: Float[Tensor, "B D"]) -> "PreActivationHistory":
         """Return the history one tick later."""
-        if torch.is_grad_enabled():  # autograd may still need the old window: copy it
-            window = torch.cat((self.window[:, 1:], values.T.unsqueeze(1)), 1)
-            return PreActivationHistory(window, self.length, self.length, [self.length])
+        if torch.is_grad_enabled():  # autograd may still need the old window
+            return self.append_to_copy(values)
         if self.end == self.buffer.size(1) or self.shared_end[0] != self.end:
             return PreActivationHistory.from_window(self.window, reserve_ticks=max(8, self.length)).append(values)
         self.buffer[:, self.end] = values.T
         self.shared_end[0] = self.end + 1
         return PreActivationHistory(self.buffer, self.end + 1, self.length, self.shared_end)
+
+    def append_to_copy(self, values: Float[Tensor, "B D"]) -> "PreActivationHistory":
+        """Return the history one tick later, in new memory without space for more ticks."""
+        window = torch.cat((self.window[:, 1:], values.T.unsqueeze(1)), 1)
+        return type(self)(window, self.length, self.length, [self.length])
 
     def select_rows(self, rows: Int[Tensor, " A"], reserve_ticks: int) -> "PreActivationHistory":
         """Return a copy that holds only some batch rows, with space for `reserve_ticks` more ticks.

@@ -1,5 +1,6 @@
 """Protocols and shared functions of checkpoint stores."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -8,8 +9,11 @@ from typing import Any, Protocol, runtime_checkable
 
 from ctm.checkpoint import CONFIG_NAME, MODEL_CARD_NAME, list_weight_files
 from ctm.checkpoint.metadata import MAX_METADATA_BYTES, read_metadata
+from ctm.checkpoint.preview import Preview, read_preview
 from ctm.config import read_published_config
 from ctm.io.json_files import read_json, read_text
+
+log = logging.getLogger(__name__)
 
 ProgressCallback = Callable[[int, int], None]  # (downloaded bytes, total bytes); may raise DownloadCancelled
 
@@ -59,6 +63,7 @@ class CheckpointDescription:
         halting: Contents of halting.json.
         metrics: Contents of metrics.json.
         card: Text of README.md.
+        preview: Contents of preview.json; None without a valid one.
     """
 
     name: str
@@ -71,6 +76,7 @@ class CheckpointDescription:
     halting: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     card: str = ""
+    preview: Preview | None = None
 
 
 @runtime_checkable
@@ -133,7 +139,7 @@ def read_date(metrics: dict[str, Any]) -> str:
 
 
 def read_checkpoint_info(folder: Path) -> dict[str, Any]:
-    """Read config, metadata and model card of a checkpoint directory.
+    """Read config, metadata, model card and preview of a checkpoint directory.
 
     Raises:
         ValueError: A file is too large or not valid.
@@ -143,4 +149,14 @@ def read_checkpoint_info(folder: Path) -> dict[str, Any]:
         "config": config,
         **read_metadata(folder),
         "card": read_text(folder / MODEL_CARD_NAME, max_bytes=MAX_METADATA_BYTES),
+        "preview": read_valid_preview(folder),
     }
+
+
+def read_valid_preview(folder: Path) -> Preview | None:
+    """Return the preview of a checkpoint directory; None without a valid one, because a checkpoint works without it."""
+    try:
+        return read_preview(folder)
+    except ValueError as error:
+        log.warning("The preview of %s is ignored: %s", folder, error)
+        return None

@@ -30,6 +30,7 @@ from ctm.checkpoint import (
     parse_shard_filenames,
 )
 from ctm.checkpoint.metadata import MAX_METADATA_BYTES
+from ctm.checkpoint.preview import MAX_PREVIEW_BYTES, PREVIEW_NAME
 from ctm.config import read_config
 from ctm.io.json_files import read_json
 from ctm.models.registry import check_parameter_limit
@@ -128,7 +129,7 @@ class HubStore:
         except StoreUnavailable:
             if (folder := self.find_cached_dir(ref)) is None:
                 raise
-            pinned = ref.with_revision(folder.relative_to(self.cache_dir).parts[2])
+            pinned = HubRef.parse(self.get_pinned_name(name, folder))
             return describe_checkpoint_dir(folder, str(pinned), pinned.revision)
         files = get_siblings_by_path(info)
         with self._translate_errors(pinned):
@@ -143,16 +144,41 @@ class HubStore:
             **read_checkpoint_info(folder),
         )
 
-    def fetch(self, name: str, on_progress: ProgressCallback | None = None) -> Path:
+    def get_pinned_name(self, name: str, folder: Path) -> str:
+        """Return the name of a checkpoint, pinned to its commit.
+
+        Args:
+            name: Name on the Hub.
+            folder: Its cached directory.
+        """
+        return str(HubRef.parse(name).with_revision(folder.relative_to(self.cache_dir).parts[2]))
+
+    def fetch_cached(self, name: str) -> Path:
+        """Return the directory of a cached checkpoint, without network access.
+
+        Args:
+            name: Name on the Hub; a branch or tag resolves to its last known commit.
+
+        Raises:
+            ValueError: It is not cached.
+            StoreUnavailable: A file is damaged; it has been removed.
+        """
+        ref = HubRef.parse(name)
+        if (folder := self.find_cached_dir(ref)) is None:
+            raise ValueError(f"{ref} is not in the cache {self.cache_dir}: load it once with network access.")
+        return verify_checksums(folder)
+
+    def fetch(self, name: str, on_progress: ProgressCallback | None = None, *, force_download: bool = False) -> Path:
         """Return the local directory of a checkpoint; download it if it is not cached.
 
         Args:
             name: Name on the Hub.
             on_progress: Called with downloaded and total bytes; may raise `DownloadCancelled`.
+            force_download: Download the files even if they are cached.
         """
         ref = HubRef.parse(name)
         with self._translate_errors(ref):
-            cached_dir = self.find_cached_dir(ref)
+            cached_dir = None if force_download else self.find_cached_dir(ref)
             if ref.is_pinned and cached_dir is not None:
                 return verify_checksums(cached_dir)
             try:
@@ -162,9 +188,10 @@ class HubStore:
                     raise
                 return verify_checksums(cached_dir)
             files = get_siblings_by_path(info)
-            folder = self._download_metadata(pinned, files)
+            folder = self._download_metadata(pinned, files, force_download)
             check_parameter_limit(read_config(read_checkpoint_info(folder)["config"], CONFIG_NAME), 3)
-            self._download_weights(pinned, self._list_weight_paths(pinned, files), files, on_progress)
+            weights = self._list_weight_paths(pinned, files)
+            self._download_weights(pinned, weights, files, on_progress, force_download)
             write_cached_ref(self._get_ref_path(ref), pinned.revision or "")
             return verify_checksums(folder)
 
@@ -185,7 +212,10 @@ class HubStore:
                     self._verify_commit(target, commit.commit_id, paths)
                     return Commit(commit.commit_id, self._build_commit_url(target, commit.commit_id))
             info = self.api.model_info(target.repo, files_metadata=True, timeout=self.timeout_s)
-            known = {target.get_path_in_repo(file) for file in (*METADATA_FILES, WEIGHTS_NAME, WEIGHTS_INDEX_NAME)}
+            known = {
+                target.get_path_in_repo(file)
+                for file in (*METADATA_FILES, PREVIEW_NAME, WEIGHTS_NAME, WEIGHTS_INDEX_NAME)
+            }
             stale_paths = sorted((known & get_siblings_by_path(info).keys()) - paths.keys())
             operations: list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete] = [
                 *(
@@ -223,14 +253,17 @@ class HubStore:
             raise StoreUnavailable(f"The Hub did not say which commit of {name.repo} is meant.")
         return name.with_revision(info.sha), info
 
-    def _download_metadata(self, name: HubRef, files: dict[str, RepoSibling]) -> Path:
+    def _download_metadata(self, name: HubRef, files: dict[str, RepoSibling], force_download: bool = False) -> Path:
         """Download the config and the existing metadata files and card; return their directory."""
         if name.get_path_in_repo(CONFIG_NAME) not in files:
             raise ValueError(format_missing_checkpoint(name, files))
         for file in METADATA_FILES:
             if (path := name.get_path_in_repo(file)) in files:
                 check_download_size(path, files[path].size, MAX_METADATA_BYTES)
-                self._download(name, path)
+                self._download(name, path, force_download=force_download)
+        preview = files.get(name.get_path_in_repo(PREVIEW_NAME))
+        if preview is not None and (preview.size or 0) <= MAX_PREVIEW_BYTES:  # optional: a larger one is left out
+            self._download(name, preview.rfilename, force_download=force_download)
         return self._get_snapshot_dir(name)
 
     def _list_weight_paths(self, name: HubRef, files: dict[str, RepoSibling]) -> list[str]:
@@ -253,7 +286,12 @@ class HubStore:
         return paths
 
     def _download_weights(
-        self, name: HubRef, paths: list[str], files: dict[str, RepoSibling], on_progress: ProgressCallback | None
+        self,
+        name: HubRef,
+        paths: list[str],
+        files: dict[str, RepoSibling],
+        on_progress: ProgressCallback | None,
+        force_download: bool,
     ) -> None:
         """Download the weight files one after the other, and report the progress over all of them."""
         sizes = {path: files[path].size or 0 for path in paths}
@@ -277,11 +315,17 @@ class HubStore:
                     on_progress(done, total)
 
             report(0)
-            self._download(name, path, report)
+            self._download(name, path, report, force_download)
             done = before + size
             report(0)
 
-    def _download(self, name: HubRef, path: str, report: Callable[[int], None] | None = None) -> Path:
+    def _download(
+        self,
+        name: HubRef,
+        path: str,
+        report: Callable[[int], None] | None = None,
+        force_download: bool = False,
+    ) -> Path:
         path_in_cache = hf_hub_download(
             name.repo,
             path,
@@ -290,6 +334,7 @@ class HubStore:
             endpoint=self.api.endpoint,
             token=self.api.token,
             etag_timeout=self.timeout_s,
+            force_download=force_download,
             tqdm_class=make_progress_tqdm(report),
         )
         return Path(path_in_cache)

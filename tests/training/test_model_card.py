@@ -55,13 +55,15 @@ def test_card_has_all_sections_and_every_split(name):
 @pytest.mark.parametrize("name", ["parity-16", "digits-ff", "sorting-10"])
 def test_the_usage_example_runs(name, capsys):
     (code,) = re.findall(r"```python\n(.+?)```", render_card(name), re.DOTALL)
-    exec(code.replace("path/to/this/directory", str(ROOT / "checkpoints" / name)), {})
-    assert capsys.readouterr().out.startswith("torch.Size([4,")
+    code = code.replace("path/to/this/directory", str(ROOT / "checkpoints" / name))
+    exec(code.replace("picture.png", str(ROOT / "data/examples/digit-3.png")), {})
+    sentence, *ticks = capsys.readouterr().out.splitlines()
+    assert sentence.endswith(".") and [int(tick.split()[0]) for tick in ticks] == list(range(1, len(ticks) + 1))
 
 
 def test_card_of_a_repository_has_a_hub_example_and_a_plot():
     card = render_card("parity-16", "alice/made")
-    assert 'load(HubStore().fetch("alice/made"))' in card and "from ctm.stores import HubStore" in card
+    assert 'ctm.pipeline("alice/made")' in card and 'ctm.load_pretrained("alice/made")' in card
     assert "](accuracy.png)" in card and "accuracy.png" not in render_card("parity-16")
 
 

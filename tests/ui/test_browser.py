@@ -271,6 +271,7 @@ def test_a_menu_closes_when_tab_leaves_it(page):
     expect(page.get_by_role("listbox")).to_be_visible()
     page.keyboard.press("Tab")
     expect(page.get_by_role("listbox")).to_have_count(0)
+    assert page.evaluate("document.activeElement.tagName") == "BUTTON", "the focus is on the next control"
 
 
 def test_the_run_button_is_reached_and_pressed_by_keyboard(page):

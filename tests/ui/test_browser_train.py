@@ -206,6 +206,22 @@ def test_an_unchanged_recipe_is_started_without_overrides(browser, fake_runs_ser
     assert fake_runs_service.scheduler.get_run_dir(id).read_command() == "python -m training train configs/endless.yaml"
 
 
+def test_only_settings_of_the_selected_model_type_are_shown(browser, fake_runs_service):
+    with serve_page(fake_runs_service, make_access("local", {})) as address, open_pages(browser, address) as open_tab:
+        page = open_tab()
+        open_subtab(page, "New run")
+        page.locator("#group-model button").first.click()
+        expect(page.locator("#set-model-n_synch_out")).to_be_visible()
+        expect(page.locator("#set-model-num_layers")).to_be_hidden()
+        choose(page, "#set-model-kind", "lstm")
+        expect(page.locator("#set-model-num_layers input")).to_have_value("1")
+        expect(page.locator("#set-model-n_synch_out")).to_be_hidden()
+        choose(page, "#set-model-kind", "ctm")
+        expect(page.locator("#set-model-n_synch_out")).to_be_visible()
+        expect(page.locator("#set-model-num_layers")).to_be_hidden()
+        expect(page.locator("#set-model-iterations_per_digit")).to_be_hidden()
+
+
 def test_an_invalid_setting_is_reported_and_the_form_stays_usable(browser, fake_runs_service):
     with serve_page(fake_runs_service, make_access("local", {})) as address, open_pages(browser, address) as open_tab:
         page = open_tab()

@@ -5,7 +5,7 @@ python -m training train --run-dir RUN [key=value ...]
 python -m training params configs/digits.yaml [key=value ...]
 python -m training estimate configs/digits.yaml [key=value ...]
 python -m training finalize RUN [key=value ...] [--out DIRECTORY]
-python -m training publish RUN [--repo NAMESPACE/NAME] [--private]
+python -m training publish RUN|CHECKPOINT [--repo NAMESPACE/NAME] [--private] [--example-images]
 python -m training fit-energy CHECKPOINT|hub:NAMESPACE/NAME [--energy-kind KIND] [--out DIRECTORY] [--samples N] [--steps N]
 python -m training evaluate CHECKPOINT|hub:NAMESPACE/NAME [--split NAME] [--data FILE.parquet] [--policy TEXT] [--save]
 
@@ -83,7 +83,9 @@ def add_run_commands(commands: SubParsers) -> None:
     command.add_argument("--out", type=Path, help="directory of the checkpoint (default: RUN/checkpoint)")
     command.set_defaults(run_command=run_finalize)
 
-    command = commands.add_parser("publish", help="upload a finished run to the Hub, or resume its upload")
+    command = commands.add_parser(
+        "publish", help="upload a finished run or a checkpoint directory to the Hub, or resume the upload"
+    )
     add_publish_arguments(command)
     command.set_defaults(run_command=run_publish)
 

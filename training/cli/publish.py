@@ -7,26 +7,58 @@ from ctm.stores import HubStore
 from ctm.stores.base import is_complete_checkpoint
 from training.config import PublishConfig
 from training.console import write_line
-from training.publishing.outbox import Outbox
+from training.publishing.checkpoint_publisher import build_published_files, get_checkpoint_outbox
+from training.publishing.outbox import Outbox, OutboxEntry
 from training.publishing.run_publisher import deliver_and_wait, enqueue_checkpoint
 from training.run_dir import RunDir
 
 
 def add_publish_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments of `publish`."""
-    command.add_argument("run_dir", type=Path, metavar="RUN")
+    command.add_argument(
+        "path", type=Path, metavar="RUN|CHECKPOINT", help="run directory, or directory of a checkpoint"
+    )
     command.add_argument("--repo", help="namespace/name (default: the run's own setting)")
+    command.add_argument(
+        "--example-images",
+        action="store_true",
+        help="publish a few held-out images of the data set as example inputs; the data set must permit it",
+    )
     command.add_argument("--private", action="store_true", help="create the repository as private if it does not exist")
 
 
 def run_publish(args: argparse.Namespace) -> None:
-    """Upload the final checkpoint of a run and wait until the Hub has it.
+    """Upload the final checkpoint of a run, or a checkpoint directory, and wait until the Hub has it.
 
     Raises:
-        ValueError: No repository is named, the run has no final checkpoint, or the upload failed.
+        ValueError: No repository is named, there is no checkpoint, or the upload failed.
     """
-    run_dir = RunDir(args.run_dir)
     store = HubStore()
+    run_dir = RunDir(args.path)
+    if not run_dir.config_file.is_file() and is_complete_checkpoint(args.path):
+        outbox, entry = enqueue_dir(args, store)
+    else:
+        outbox, entry = enqueue_run(args, store, run_dir)
+    entry = deliver_and_wait(outbox, store, entry, write_line)
+    if entry.state != "published":
+        raise ValueError(entry.format_status())
+    write_line(entry.format_status())
+
+
+def enqueue_dir(args: argparse.Namespace, store: HubStore) -> tuple[Outbox, OutboxEntry]:
+    """Put a checkpoint directory into its outbox, and return both."""
+    if not args.repo:
+        raise ValueError("--repo namespace/name is needed: a checkpoint directory names no repository.")
+    settings = PublishConfig.parse({"repo": args.repo, "private": args.private}, "publish")
+    files = build_published_files(args.path, settings.repo, example_images=args.example_images)
+    store.check_write_access(settings.repo, settings.private)
+    outbox = get_checkpoint_outbox(args.path)
+    title = f"{args.path.resolve().name}: checkpoint"
+    return outbox, outbox.enqueue(args.path, settings.repo, title, settings.private, files)
+
+
+def enqueue_run(args: argparse.Namespace, store: HubStore, run_dir: RunDir) -> tuple[Outbox, OutboxEntry]:
+    """Put the final checkpoint of a run into its outbox, and return both."""
     repo = args.repo or run_dir.load_config().publish.repo
     if not repo:
         raise ValueError("--repo namespace/name is needed: the run's settings name no repository.")
@@ -37,8 +69,9 @@ def run_publish(args: argparse.Namespace) -> None:
         raise ValueError(f"{run_dir.path} has no finished checkpoint: python -m training finalize {run_dir.path}")
     store.check_write_access(settings.repo, settings.private)
     outbox = Outbox(run_dir.path)
-    entry = enqueue_checkpoint(outbox, run_dir, run_dir.final_checkpoint_dir, settings.repo, settings.private)
-    entry = deliver_and_wait(outbox, store, entry, write_line)
-    if entry.state != "published":
-        raise ValueError(entry.format_status())
-    write_line(entry.format_status())
+    checkpoint = run_dir.final_checkpoint_dir
+    example_images = args.example_images or run_dir.load_config().publish.example_images
+    entry = enqueue_checkpoint(
+        outbox, run_dir, checkpoint, settings.repo, settings.private, example_images=example_images
+    )
+    return outbox, entry

@@ -302,7 +302,7 @@ def link_or_copy(source: str, target: str) -> str:
     A link is safe because checkpoint files are replaced and never modified.
     """
     try:
-        os.link(source, target)
+        os.link(Path(source).resolve(), target)  # in the cache of the Hub, files are links
     except OSError:
         shutil.copy2(source, target)
     return target

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ctm.checkpoint import MODEL_CARD_NAME
+from ctm.checkpoint.preview import PREVIEW_NAME
 from ctm.io.json_files import read_json
 from ctm.stores import Destination, HubStore
 from training.accuracy_plot import ACCURACY_PLOT_FILE, render_accuracy_plot
 from training.config import PublishConfig
 from training.model_card import render_checkpoint_card
+from training.preview import build_preview_file
 from training.publishing.outbox import MIN_COMMIT_INTERVAL_S, PENDING_STATES, Outbox, OutboxEntry
 from training.publishing.upload_worker import UploadWorker
 from training.run_dir import RunDir
@@ -60,7 +62,14 @@ class RunPublisher:
 
         A checkpoint that is not uploaded in time stays in the outbox.
         """
-        entry = enqueue_checkpoint(self.outbox, self.run_dir, checkpoint, self.settings.repo, self.settings.private)
+        entry = enqueue_checkpoint(
+            self.outbox,
+            self.run_dir,
+            checkpoint,
+            self.settings.repo,
+            self.settings.private,
+            example_images=self.settings.example_images,
+        )
         if self.worker is None:
             self.report(entry.format_status())
             return
@@ -78,8 +87,10 @@ class RunPublisher:
             self.worker.close()
 
 
-def enqueue_checkpoint(outbox: Outbox, run_dir: RunDir, checkpoint: Path, repo: str, private: bool) -> OutboxEntry:
-    """Enqueue a checkpoint of a run together with a model card.
+def enqueue_checkpoint(
+    outbox: Outbox, run_dir: RunDir, checkpoint: Path, repo: str, private: bool, *, example_images: bool = False
+) -> OutboxEntry:
+    """Enqueue a checkpoint of a run together with a model card and a preview.
 
     Args:
         outbox: Outbox of the run.
@@ -87,6 +98,7 @@ def enqueue_checkpoint(outbox: Outbox, run_dir: RunDir, checkpoint: Path, repo: 
         checkpoint: Final checkpoint or the checkpoint of a step.
         repo: Target repository, `namespace/name`.
         private: Whether a repository that has to be created is private.
+        example_images: See `build_preview_file`.
 
     Raises:
         ValueError: The checkpoint is incomplete.
@@ -95,7 +107,10 @@ def enqueue_checkpoint(outbox: Outbox, run_dir: RunDir, checkpoint: Path, repo: 
     is_final = checkpoint == run_dir.final_checkpoint_dir
     step = run_dir.read_status().get("step", 0) if is_final else int(checkpoint.name)
     title = f"{run_dir.path.name}: {'finished' if is_final else 'in training'}, step {step:,}"
-    return outbox.enqueue(checkpoint, repo, title, private, build_card_files(run_dir, checkpoint, repo, step))
+    files = build_card_files(run_dir, checkpoint, repo, step)
+    if preview := build_preview_file(checkpoint, repo, example_images=example_images):
+        files[PREVIEW_NAME] = preview
+    return outbox.enqueue(checkpoint, repo, title, private, files)
 
 
 def build_card_files(run_dir: RunDir, checkpoint: Path, repo: str, step: int) -> dict[str, bytes]:

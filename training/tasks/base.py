@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -279,6 +280,16 @@ class Task(ABC):
 
     def get_examples(self) -> list[Any]:
         """Return example inputs for the page: texts, image arrays or paths."""
+        return []
+
+    def load_example_images(self, count: int) -> list[np.ndarray]:
+        """Return held-out images of the data set as example inputs, each of shape (h, w, c), uint8.
+
+        Only tasks without other examples need it. [] if the task reads no data set of images.
+
+        Raises:
+            ValueError: The data set cannot be read.
+        """
         return []
 
     def generate_input(self, seed: int) -> Any:

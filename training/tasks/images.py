@@ -28,7 +28,7 @@ from training.data.preprocessing import background_level, crop_to_foreground, fi
 from training.data.streaming import iterate_training_batches, load_held_out_images
 from training.paths import DATA_DIR, EXAMPLES_DIR
 from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec, has_image_backbone
-from training.tasks.splits import TRAIN, make_generator
+from training.tasks.splits import TEST, TRAIN, make_generator
 
 MAX_LOADED_BYTES = 2 * 2**30  # model inputs (float32) of one file or one held-out split
 FASHION_MNIST = "fashion_mnist"  # data set with bundled examples
@@ -265,6 +265,12 @@ class Images(Task):
         if dataset_name == FASHION_MNIST:
             return sorted(EXAMPLES_DIR.glob(f"{dataset_name}-*.png"))
         return [] if isinstance(self.settings.names, tuple) else sorted(EXAMPLES_DIR.glob("photo-*.jpg"))
+
+    def load_example_images(self, count: int) -> list[np.ndarray]:
+        """Return the first images of the test split, preprocessed; see `Task.load_example_images`."""
+        return [
+            np.repeat(pixels, 4 - pixels.shape[2], axis=2)[..., :3] for pixels in self._load_images(TEST).pixels[:count]
+        ]
 
     @classmethod
     def settings_from_config(cls, config: dict[str, Any]) -> dict[str, Any] | None:

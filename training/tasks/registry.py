@@ -117,3 +117,23 @@ def find_compatible_tasks(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
         if candidate and is_task_compatible(candidate, config):
             compatible[kind] = candidate.describe()
     return compatible
+
+
+def resolve_task(task_metadata: dict[str, Any], config: dict[str, Any], name: str) -> Task:
+    """Return the task of a checkpoint: from its metadata, else as the user states it, else from its config.
+
+    Args:
+        task_metadata: Content of task.json; empty if there is none.
+        config: Config of the model.
+        name: Task that the user or the name of the checkpoint states; empty if there is none.
+
+    Raises:
+        ValueError: The task is unknown or does not fit the config.
+    """
+    if task_metadata or not name:
+        return build_task(task_metadata, config)
+    compatible_tasks = find_compatible_tasks(config)
+    if name not in compatible_tasks:
+        known = ", ".join(compatible_tasks) or "no known task"
+        raise ValueError(f"This model cannot do the task {name[:40]!r}. Its config fits: {known}.")
+    return build_task(compatible_tasks[name])

@@ -1,5 +1,6 @@
 """Build the app from its settings: services, page and middleware. Slow to import, because the services import torch."""
 
+import importlib.util
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -34,6 +35,7 @@ class WebApp:
         startup: Called before the first request is served.
         warm_up: Called once requests are served.
         shutdown: Called after the last request; see `ui.server.serve.WebAppProtocol`.
+        mcp_server: Whether to offer the API as tools of the Model Context Protocol.
 
     Attributes:
         app: The application to serve.
@@ -46,13 +48,19 @@ class WebApp:
         startup: Callable[[], None] = lambda: None,
         warm_up: Callable[[], None] = lambda: None,
         shutdown: Callable[[], None] = lambda: None,
+        mcp_server: bool = False,
     ) -> None:
         blocks.queue(max_size=MAX_QUEUE_SIZE)
         self.blocks = blocks
         self.startup = startup
         self.warm_up = warm_up
         self.shutdown = shutdown
-        self.app = create_fastapi_app(blocks, access)
+        self.app = create_fastapi_app(blocks, access, mcp_server)
+
+    def set_local_url(self, url: str) -> None:
+        """Set the address at which the tools call the API, which Gradio 6.31 takes from the request otherwise."""
+        if self.blocks.mcp_server_obj:
+            self.blocks.mcp_server_obj._local_url = url
 
     def close_streams(self) -> None:
         """End what open pages wait for, so that the server can end."""
@@ -84,11 +92,26 @@ def create_app(settings: AppSettings, environ: Mapping[str, str] = os.environ) -
         settings.has_persistent_storage,
     )
     blocks = page.build_page(inference_service, training_service, access)
-    return WebApp(blocks, access, training_service.start_scheduler, inference_service.warm_up, training_service.close)
+    return WebApp(
+        blocks,
+        access,
+        training_service.start_scheduler,
+        inference_service.warm_up,
+        training_service.close,
+        settings.mcp_server,
+    )
 
 
-def create_fastapi_app(blocks: gr.Blocks, access: Access) -> FastAPI:
-    """Build the application: the page behind the security middleware, and the login routes where a token is set."""
+def create_fastapi_app(blocks: gr.Blocks, access: Access, mcp_server: bool = False) -> FastAPI:
+    """Build the application: the page behind the security middleware, and the login routes where a token is set.
+
+    Raises:
+        ValueError: The package of the Model Context Protocol is not installed.
+    """
+    if mcp_server and importlib.util.find_spec("mcp") is None:
+        raise ValueError(
+            "GRADIO_MCP_SERVER=true needs the package mcp: run `pip install 'mcp<2'`, or unset the variable."
+        )
     app = FastAPI(openapi_url=None)
     app.add_middleware(
         SecurityMiddleware,
@@ -96,6 +119,7 @@ def create_fastapi_app(blocks: gr.Blocks, access: Access) -> FastAPI:
         on_space=access.mode == "space",
         hosts=access.hosts,
         gradio_state=GradioState(blocks),
+        mcp_server=mcp_server,
     )
     if isinstance(access.authenticator, TokenAuthenticator):
         add_login_routes(app, access.authenticator)
@@ -108,5 +132,6 @@ def create_fastapi_app(blocks: gr.Blocks, access: Access) -> FastAPI:
         path="/",
         root_path=os.environ.get("GRADIO_ROOT_PATH"),
         enable_monitoring=False,
+        mcp_server=mcp_server,
         **page.get_launch_options(),
     )

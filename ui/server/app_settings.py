@@ -14,6 +14,7 @@ APP_VARIABLES = ("CTM_HOME", "CTM_CHECKPOINTS", "CTM_MODELS", "CTM_ADMIN_TOKEN",
 TEST_VARIABLES = ("CTM_REQUIRE_BROWSER",)  # read by the tests
 DEFAULT_HUB_MODELS = "SakanaAI/ctm-imagenet SakanaAI/ctm-maze-large"  # published by the authors of the paper
 BOOLEAN_VALUES = {"": False, "0": False, "1": True}
+GRADIO_BOOLEAN_VALUES = BOOLEAN_VALUES | {"false": False, "true": True}
 MAX_BATCH_SIZE = 64
 CONTAINER_MARKERS = (Path("/.dockerenv"), Path("/run/.containerenv"))  # one of them exists in every container
 
@@ -32,6 +33,7 @@ class AppSettings:
         max_batch_size: Maximum number of requests in one batch of a model (CTM_BATCH).
         space_id: Name of the Space as owner/name (SPACE_ID); empty elsewhere.
         has_persistent_storage: Whether `home_dir` survives a restart.
+        mcp_server: Whether the API is also offered as tools of the Model Context Protocol (GRADIO_MCP_SERVER).
     """
 
     host: str
@@ -43,6 +45,7 @@ class AppSettings:
     max_batch_size: int
     space_id: str
     has_persistent_storage: bool
+    mcp_server: bool = False
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], root: Path) -> "AppSettings":
@@ -86,6 +89,7 @@ class AppSettings:
             has_persistent_storage=is_persistent(
                 home, in_container=bool(space_id) or any(marker.exists() for marker in CONTAINER_MARKERS)
             ),
+            mcp_server=read("GRADIO_MCP_SERVER", "", lambda text: GRADIO_BOOLEAN_VALUES[text.lower()], "true or false"),
         )
         if not can_write(home):
             problems.append(

@@ -53,6 +53,8 @@ ALLOWED_POST_PATHS = re.compile(
 STREAMING_PATHS = re.compile(r"/gradio_api/(heartbeat/.+|queue/data|upload_progress|call/.+)")
 EVENT_PATHS = re.compile(r"/gradio_api/(queue/join|call/.+)")
 API_PREFIX = "/gradio_api/"
+MCP_PATH = re.compile(r"/gradio_api/mcp/?")
+MCP_METHODS = ("GET", "HEAD", "POST", "DELETE")
 UPLOAD_PATH, FILE_PATH_PREFIX = "/gradio_api/upload", "/gradio_api/file"
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -77,6 +79,7 @@ class SecurityMiddleware:
         gradio_state: Events of the page, and its queue.
         on_space: Whether the page is embedded in huggingface.co, behind its proxy.
         hosts: Host names of the app besides the one in a request.
+        mcp_server: Whether the tools of the Model Context Protocol are reachable.
     """
 
     def __init__(
@@ -86,8 +89,10 @@ class SecurityMiddleware:
         gradio_state: "GradioState",
         on_space: bool = False,
         hosts: tuple[str, ...] = (),
+        mcp_server: bool = False,
     ) -> None:
         self.app = app
+        self.mcp_server = mcp_server
         self.uploads_dir = Path(uploads_dir).absolute()
         self.on_space = on_space
         self.hosts = hosts
@@ -134,6 +139,9 @@ class SecurityMiddleware:
         connection = HTTPConnection(scope)
         path = scope["path"]
         method = scope["method"]
+        if self.mcp_server and MCP_PATH.fullmatch(path) and method in MCP_METHODS:
+            await self._dispatch_mcp(scope, receive, send, exit_stack)
+            return
         if not (ALLOWED_GET_PATHS if method in ("GET", "HEAD") else ALLOWED_POST_PATHS).fullmatch(
             path
         ) or method not in ("GET", "HEAD", "POST"):
@@ -166,6 +174,17 @@ class SecurityMiddleware:
                 exit_stack.callback(self.client_limits.clear_pending, stream_session or address)
         if path.startswith(API_PREFIX):
             send = ErrorSentences(send, self.gradio_state.estimate_wait_s)
+        await self.app(scope, receive, send)
+
+    async def _dispatch_mcp(self, scope: Scope, receive: Receive, send: Send, exit_stack: ExitStack) -> None:
+        """Forward a request of the Model Context Protocol. The tools call the API, which has its own checks and limits."""
+        connection = HTTPConnection(scope)
+        if not is_trusted_origin(connection, self.hosts):
+            raise RequestRejected(403, "This was sent by a page of another origin. Connect to the app itself.")
+        exit_stack.enter_context(self.client_limits.limit_streams(get_client_address(connection)))
+        scope = {**scope, "headers": [*self._filter_headers(scope, scope["path"])]}
+        if scope["method"] == "POST":
+            receive = replay_body(await read_body(connection.headers, receive, MAX_BODY_BYTES), receive)
         await self.app(scope, receive, send)
 
     def _filter_headers(self, scope: Scope, path: str) -> Iterator[tuple[bytes, bytes]]:

@@ -36,6 +36,9 @@ class WebAppProtocol(Protocol):
 
     app: Starlette
 
+    def set_local_url(self, url: str) -> None:
+        """Set the address under which this host reaches the app. Called before `startup`."""
+
     def startup(self) -> None:
         """Start background work. Called before the first request is forwarded."""
 
@@ -67,7 +70,7 @@ def serve(create_app: Callable[[], WebAppProtocol], host: str, port: int | None,
     except ValueError as error:
         raise SystemExit(str(error)) from None
     address = format_url(host, listener)
-    router = StartupRouter(create_app, lambda: write_line(f"Open {address}", sys.stdout))
+    router = StartupRouter(create_app, lambda: write_line(f"Open {address}", sys.stdout), address)
     config = uvicorn.Config(
         router,
         log_level="warning",
@@ -105,19 +108,23 @@ class StartupRouter(Router):
     Args:
         create_app: Builds the app; called in a thread.
         on_start: Called when the app begins to serve.
+        local_url: Address under which this host reaches the app.
 
     Attributes:
         web_app: The app, or None before it is built.
         failure: The exception that ended the startup, or None.
     """
 
-    def __init__(self, create_app: Callable[[], WebAppProtocol], on_start: Callable[[], None]) -> None:
+    def __init__(
+        self, create_app: Callable[[], WebAppProtocol], on_start: Callable[[], None], local_url: str = ""
+    ) -> None:
         probes = {"/healthz": self._handle_liveness, "/readyz": self._handle_readiness}
         super().__init__(
             [Route(path, probe) for path, probe in probes.items()], default=self._forward, lifespan=self._lifespan
         )
         self._create_app = create_app
         self._on_start = on_start
+        self._local_url = local_url
         self._stop_event = asyncio.Event()
         self.web_app: WebAppProtocol | None = None
         self.failure: Exception | None = None
@@ -143,6 +150,7 @@ class StartupRouter(Router):
             if self._stop_event.is_set():
                 return
             self.web_app = web_app
+            web_app.set_local_url(self._local_url)
             await asyncio.to_thread(web_app.startup)
             async with web_app.app.router.lifespan_context(web_app.app):
                 self._is_started = True

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from ctm.config import BACKBONES, CONFIG_CLASSES, SCHEDULED_BACKBONE, ModelTypeConfig
+from ctm.config import BACKBONES, CONFIG_CLASSES, SCHEDULE_KEYS, SCHEDULED_BACKBONE, ModelTypeConfig
 from ctm.messages import truncate_repr
 from ctm.settings import Settings
 from training.config import FinalizeConfig, LossConfig, OptimConfig, RunConfig, TrainConfig
@@ -78,6 +78,24 @@ class FormField:
     def is_primary(self) -> bool:
         """Return whether the field is shown outside the folded groups."""
         return self.name in PRIMARY_FIELDS or bool(self.task)
+
+    def applies_to(self, kind: str | None, backbone: str | None) -> bool:
+        """Return whether models of a type, with a backbone, have this setting.
+
+        Args:
+            kind: Value of `model.kind`.
+            backbone: Value of `model.backbone_type`.
+        """
+        if self.group != "model" or self.label == "kind" or kind not in CONFIG_CLASSES:
+            return True
+        if self.label in SCHEDULE_KEYS and backbone != SCHEDULED_BACKBONE:
+            return False
+        return self.label in CONFIG_CLASSES[kind].model_fields
+
+    def get_default(self, kind: str) -> Any:
+        """Return the default of a setting in models of a type; None if it has none."""
+        info = CONFIG_CLASSES[kind].model_fields.get(self.label) if self.group == "model" else None
+        return None if info is None or info.is_required() else info.default
 
     def parse(self, value: Any) -> Any:
         """Convert a submitted value to the type of the setting. The setting itself checks its bounds.

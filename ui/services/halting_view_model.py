@@ -1,5 +1,6 @@
 """View model of the halting policies of a checkpoint: choices with their guarantees, and Pareto frontiers."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,8 @@ from ctm.checkpoint.metadata import (
     RiskGuaranteeRecord,
 )
 from inference import parse
-from inference.halting.evidence import describe_confidence, describe_evidence, format_mean_ticks
+from inference.halting.evidence import describe_confidence, describe_evidence, format_mean, format_mean_ticks
+from inference.halting.stored_policies import get_full_budget_policy, list_policy_names
 
 FULL_BUDGET_LABEL = "Use every tick"
 FORK_LABEL = "Original energy-halting rule (udapy fork)"
@@ -20,7 +22,6 @@ FORK_POLICY = "energy<0.5|converged<0.01x1"
 FORK_DESCRIPTION = "It also stops when the energy plateaus, which often happens on confident mistakes."
 PATIENCE_LABEL = "Same answer three times"
 PATIENCE_POLICY = "same=3"
-NEVER_HALT_POLICY = "certainty>1"  # never met: all ticks run, and the tick with the highest certainty answers
 POLICY_LABELS = {
     "energy": "Energy below threshold",
     "certainty": "Certainty above threshold",
@@ -60,12 +61,12 @@ def build_policy_options(halting: dict[str, Any], iterations: int, is_ctc: bool)
         is_ctc: Whether the task is decoded by CTC.
     """
     metadata = HaltingMetadata.model_validate(halting)
-    full_budget_policy = f"ticks={iterations}" if is_ctc else NEVER_HALT_POLICY
+    full_budget_policy = get_full_budget_policy(iterations, is_ctc)
     full_budget = PolicyOption(FULL_BUDGET_LABEL, parse(full_budget_policy).describe())
     # Without measurements, no earlier tick is known to be safe.
     options = {} if metadata.policies else {full_budget_policy: full_budget}
     labels = build_policy_labels(metadata)
-    for name in sorted(metadata.policies, key=lambda name: name != metadata.default):
+    for name in list_policy_names(metadata):
         record = metadata.policies[name]
         options.setdefault(record.policy, PolicyOption(labels[name], describe_record(record)))
     if not is_ctc:  # repeated blanks are not an answer
@@ -103,18 +104,6 @@ def build_policy_labels(metadata: HaltingMetadata) -> dict[str, str]:
         label = f"Fastest (at most {limits})" if promise.risk == max_risk else f"At most {limits}"
         labels[name] = label if has_default_terms else f"{label}: {name}"
     return labels
-
-
-def get_guarantee(metadata: HaltingMetadata, policy: str) -> str:
-    """Return the guarantee of a policy as text; empty if there is none."""
-    return next(
-        (
-            describe_evidence(record)
-            for record in metadata.policies.values()
-            if record.promise and record.policy == policy
-        ),
-        "",
-    )
 
 
 def build_halting_view(halting: dict[str, Any], metrics: dict[str, Any], iterations: int) -> dict[str, Any]:
@@ -228,3 +217,24 @@ def describe_better_policy(metadata: HaltingMetadata, default_name: str, held_ou
     own = f"{default.accuracy:.1%} in {format_mean_ticks(default.mean_ticks)}"
     label = build_policy_labels(metadata)[name]
     return f"On the held-out samples another rule needs fewer ticks: {label}, {result}, against {own}."
+
+
+def summarize_metrics(metrics: dict[str, Any]) -> str:
+    """Return the held-out accuracy and the mean number of ticks in one sentence.
+
+    Args:
+        metrics: Contents of metrics.json.
+    """
+    evaluations = metrics.get("evaluations", [])
+    if not evaluations:
+        return "No accuracy was measured yet."
+    held_out = evaluations[0]
+    split = re.sub(r"[^\w .-]", "", held_out["split"])[:60]  # the name may come from another author's file
+    accuracy = f"{held_out['accuracy_halted']:.1%} accuracy on {held_out['n']:,} held-out samples ({split})"
+    ticks = f", in {format_mean(held_out['mean_ticks'])} of {held_out['iterations']} ticks on average"
+    places = held_out.get("figures", {}).get("places")
+    return (
+        accuracy
+        + (ticks if held_out["iterations"] > 1 else "")
+        + (f". Single positions of the answer: {places:.1%} correct." if places is not None else ".")
+    )

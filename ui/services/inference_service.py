@@ -4,24 +4,24 @@ Tabs pass the name of a checkpoint and the user's input; they receive dictionari
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ctm.checkpoint.preview import Preview
 from ctm.config import get_max_ticks
-from inference import parse
 from inference.dynamic_batcher import MAX_BATCH_SIZE
-from inference.halting.policies import check_policy_fits_task
-from training.familiarity import compute_input_limit
+from training.pipeline import MAX_TEXT_CHARS, build_response
+from training.tasks import Task
 from training.tasks.base import IncompleteInputError
-from ui.services.halting_view_model import PolicyOption, build_halting_view, build_policy_options
+from ui.services.example_files import ExampleFiles
+from ui.services.halting_view_model import PolicyOption, build_halting_view, build_policy_options, summarize_metrics
 from ui.services.image_decoding import decode_image, encode_data_url
 from ui.services.model_cache import ModelCache
 from ui.services.model_catalog import ModelCatalog, split_purpose
-from ui.services.thought_record import build_thought_record, summarize_metrics
 
-MAX_TEXT_CHARS = 1_000
 MAX_COMPARED = 3  # rows of a comparison besides the prediction itself
 
 
@@ -67,6 +67,7 @@ class InferenceService:
     def __init__(self, catalog: ModelCatalog, max_batch_size: int = MAX_BATCH_SIZE) -> None:
         self.catalog = catalog
         self._models = ModelCache(catalog, max_batch_size)
+        self._example_files = ExampleFiles()
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -90,11 +91,18 @@ class InferenceService:
             supports_generation=task.supports_generation,
             input_editor=task.input_editor,
             input_hint=task.input_hint,
-            examples=task.get_examples(),
+            examples=self._list_examples(task, metadata["preview"]),
             policy_options=build_policy_options(metadata["halting"], iterations, bool(task.get_spec().ctc_length)),
             iterations=iterations,
             summary=summarize_metrics(metadata["metrics"]),
         )
+
+    def _list_examples(self, task: Task, preview: Preview | None) -> list[Any]:
+        """Return the example inputs of a checkpoint: those that were published with it, else those of its task."""
+        if preview is None or preview.input_type != task.input_type:
+            return task.get_examples()
+        examples = preview.inputs if preview.input_type == "text" else self._example_files.list_paths(preview)
+        return list(examples) or task.get_examples()
 
     def get_halting_view(self, name: str) -> dict[str, Any]:
         """Return the data of the halting view of a local checkpoint, see `build_halting_view`."""
@@ -183,6 +191,7 @@ class InferenceService:
             "metrics": description.metrics,
             "published": self.catalog.get_publication_status(entry.name),
             "card": description.card,
+            "example": get_preview_sentence(description.preview),
         }
 
     def download(self, name: str) -> None:
@@ -221,7 +230,7 @@ class InferenceService:
 
     def generate_input(self, name: str, seed: int) -> Any:
         """Return a new input for a checkpoint whose info has `supports_generation`."""
-        return self._models.load(name).task.generate_input(seed)
+        return self._models.load(name).pipeline.task.generate_input(seed)
 
     def get_editor_image(self, name: str, image: np.ndarray) -> str:
         """Return an image as the task of a checkpoint reads it, for its editor.
@@ -257,24 +266,30 @@ class InferenceService:
         Raises:
             ValueError: The input, the policy or the checkpoint is invalid. The message is one sentence for the user.
         """
-        model = self._models.load(name)
-        task = model.task
-        iterations = get_max_ticks(model.checkpoint.model.config.to_dict())
-        if isinstance(user_input, str) and len(user_input) > MAX_TEXT_CHARS:
-            raise ValueError(f"The text has {len(user_input):,} characters; the limit is {MAX_TEXT_CHARS:,}.")
-        if isinstance(user_input, str) is not (task.input_type == "text"):
-            expected = "a text" if task.input_type == "text" else "a picture"
-            raise ValueError(f"The checkpoint {name[:80]} needs {expected}.")
-        task_input = task.parse_input(user_input)
-        if not (policy and policy.strip()):
-            policy = next(
-                iter(build_policy_options(model.checkpoint.halting, iterations, bool(task.get_spec().ctc_length)))
-            )
-        halting_policy = parse(policy)
-        check_policy_fits_task(halting_policy, task.get_spec().ctc_length)
-        result = model.batcher.submit(task_input.inputs, halting_policy)
-        limit = compute_input_limit(model.checkpoint, task, task_input)
-        return build_thought_record(name, model.checkpoint, task, task_input, halting_policy, result, limit)
+        return self._models.load(name).pipeline.build_record(user_input, policy, name)
+
+    def answer(self, name: str, user_input: Any, policy: str, notes: Sequence[str] = ()) -> dict[str, Any]:
+        """Run the model of a checkpoint on a user's input, for programs.
+
+        Args:
+            name: Name of the checkpoint.
+            user_input: See `predict`.
+            policy: See `predict`.
+            notes: Sentences about how the file of the input was read.
+
+        Returns:
+            The part of the record that programs need, see `training.pipeline.build_response`.
+
+        Raises:
+            ValueError: See `predict`.
+        """
+        return build_response(self.predict(name, user_input, policy), notes)
+
+
+def get_preview_sentence(preview: Preview | None) -> str:
+    """Return the sentence of the prediction in a preview; empty if there is none."""
+    sentence = preview.record.get("sentence") if preview and preview.record else None
+    return sentence[:MAX_TEXT_CHARS] if isinstance(sentence, str) else ""
 
 
 def build_comparison_row(name: str, record: dict[str, Any]) -> dict[str, Any]:

@@ -4,13 +4,12 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from ctm.checkpoint import Checkpoint, load
+from ctm.checkpoint import load
 from ctm.config import get_max_ticks
-from inference.dynamic_batcher import DynamicBatcher
-from training.tasks import Task
-from ui.services.model_catalog import PURPOSE_SEPARATOR, ModelCatalog, resolve_task, split_purpose
+from training.pipeline import Pipeline
+from training.tasks.registry import resolve_task
+from ui.services.model_catalog import PURPOSE_SEPARATOR, ModelCatalog, split_purpose
 
 MAX_CACHED_MODELS = 8
 MAX_CACHED_BYTES = 3 * 2**30  # weights of all cached models
@@ -22,21 +21,17 @@ class LoadedModel:
     """A checkpoint in memory.
 
     Attributes:
-        checkpoint: The checkpoint with its model.
-        task: Task of the checkpoint.
+        pipeline: The checkpoint with its model and its task.
         stamp: Modification times of its files when it was loaded, in nanoseconds.
-        batcher: Batches concurrent requests to the model.
     """
 
-    checkpoint: Checkpoint
-    task: Task
+    pipeline: Pipeline
     stamp: tuple[int, ...]
-    batcher: DynamicBatcher
 
     @property
     def weight_bytes(self) -> int:
         """Return the size of the weights in memory, in bytes."""
-        return sum(tensor.nbytes for tensor in self.checkpoint.model.state_dict().values())
+        return sum(tensor.nbytes for tensor in self.pipeline.model.state_dict().values())
 
 
 class ModelCache:
@@ -84,9 +79,7 @@ class ModelCache:
         if ticks * config.out_dims > MAX_OUTPUT_VALUES:
             raise ValueError(f"Its outputs are too large to show: {ticks:,} ticks of {config.out_dims:,} numbers.")
         task = resolve_task(checkpoint.task, config.to_dict(), purpose)
-        fallback: Literal["best", "last"] = "last" if task.get_spec().ctc_length else "best"
-        batcher = DynamicBatcher(checkpoint.model, self.max_batch_size, fallback=fallback)
-        return LoadedModel(checkpoint, task, stamp, batcher)
+        return LoadedModel(Pipeline(checkpoint, task, max_batch_size=self.max_batch_size), stamp)
 
     def _get(self, key: str) -> LoadedModel | None:
         with self._lock:

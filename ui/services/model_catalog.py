@@ -13,7 +13,8 @@ from ctm.stores import CheckpointDescription, HubRef, HubStore, LocalStore, Stor
 from ctm.stores.base import read_checkpoint_info
 from ctm.stores.hub_cache import verify_checksums
 from training.publishing.outbox import Outbox
-from training.tasks import Task, build_task, find_compatible_tasks, infer_task_metadata
+from training.tasks import Task, find_compatible_tasks, infer_task_metadata
+from training.tasks.registry import resolve_task
 from ui.services.downloads import Download, DownloadManager
 
 RUN_PREFIX, PURPOSE_SEPARATOR = "run:", "#"
@@ -216,23 +217,3 @@ def split_purpose(name: str) -> tuple[str, str]:
     """Split a name into the name without its task, and the task."""
     bare, _, purpose = str(name).strip().partition(PURPOSE_SEPARATOR)
     return bare, purpose
-
-
-def resolve_task(task_metadata: dict[str, Any], config: dict[str, Any], purpose: str) -> Task:
-    """Return the task of a checkpoint: from its metadata, else from its name, else from its config.
-
-    Args:
-        task_metadata: Content of task.json; empty if there is none.
-        config: Config of the model.
-        purpose: Task in the name of the checkpoint; empty if there is none.
-
-    Raises:
-        ValueError: The task is unknown or does not fit the config.
-    """
-    if task_metadata or not purpose:
-        return build_task(task_metadata, config)
-    compatible_tasks = find_compatible_tasks(config)
-    if purpose not in compatible_tasks:
-        known = ", ".join(compatible_tasks) or "no known task"
-        raise ValueError(f"This model cannot do the task {purpose[:40]!r}. Its config fits: {known}.")
-    return build_task(compatible_tasks[purpose])

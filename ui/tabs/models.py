@@ -235,6 +235,7 @@ def format_model_facts(model: dict[str, Any]) -> str:
         "source": ORIGIN_LABELS[model["origin"]] + ("" if model["is_downloaded"] else ", not downloaded"),
         "task": escape_markdown(model["title"]) or "unknown",
         "measured": escape_markdown(model["summary"]),
+        "example": escape_markdown(model["example"]),
         "size": f"{config['d_model']:,} neurons" + format_max_ticks(config.get("iterations", 1)),
         "download size": f"{model['size'] / 2**20:,.1f} MB",
         "updated": escape_markdown(model["updated"]),

@@ -89,6 +89,7 @@ class NewRunForm:
             run_monitor: Shows the run that was started.
         """
         outputs = [self.name, *self.settings.outputs, *self.target.outputs, self.estimate_result]
+        self.settings.connect()
         self._connect_source(page, tab, outputs)
         self._connect_duplicate(train_tabs, run_monitor, outputs)
         self._connect_estimate()

@@ -8,7 +8,7 @@ import gradio as gr
 from ui.components.formatting import escape_markdown, format_duration, format_table
 from ui.services.form_schema import FIELD_GROUPS, FormField, list_fields
 from ui.services.training_service import LOCAL_TARGET
-from ui.tabs.event_options import Updates
+from ui.tabs.event_options import SILENT_EVENT, Updates
 
 DEFAULT_TIMEOUT_MINUTES = 360
 
@@ -40,8 +40,35 @@ class SettingFields:
                 self._build_components(others, form)
 
     def _build_components(self, fields: Sequence[FormField], form: Mapping[str, Any]) -> None:
+        values = form["values"]
         for field in fields:
-            self.components[field] = build_field_component(field, form["values"].get(field.name))
+            component = build_field_component(field, values.get(field.name))
+            component.visible = field.applies_to(values.get("model.kind"), values.get("model.backbone_type"))
+            self.components[field] = component
+
+    def connect(self) -> None:
+        """Show only the settings that the selected model type and backbone have."""
+        fields = {field.name: field for field in self.components}
+        model_fields = [field for field in self.components if field.group == "model"]
+        selectors = [fields["model.kind"], fields["model.backbone_type"]]
+
+        def show_applicable_fields(kind: str, backbone: str, *values: Any) -> Updates:
+            updates = {}
+            for field, value in zip(model_fields, values, strict=True):
+                shown = field.applies_to(kind, backbone)
+                # Gradio 6.31 shows 0 for a number that appears without a value, unless None is sent again
+                new_value = {"value": field.get_default(kind)} if shown and value is None else {}
+                updates[self.components[field]] = gr.update(visible=shown, **new_value)
+            return updates
+
+        components = [self.components[field] for field in model_fields]
+        gr.on(
+            [self.components[field].change for field in selectors],
+            show_applicable_fields,
+            [*(self.components[field] for field in selectors), *components],
+            components,
+            **SILENT_EVENT,
+        )
 
     @property
     def outputs(self) -> list[Any]:

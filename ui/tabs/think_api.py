@@ -1,6 +1,5 @@
 """Two named API endpoints that predict as the Think tab does and return plain data."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -13,29 +12,6 @@ from ui.tabs.event_options import INFERENCE_EVENT
 
 CHECKPOINT_HINT = 'give the name of a checkpoint, such as "digits"'
 POLICY_HINT = 'write a halting policy such as "energy<-3", or "" for that of the checkpoint'
-RESPONSE_KEYS = (
-    "answer",
-    "label",
-    "probability",
-    "p_correct",
-    "p_last",
-    "verdict",
-    "truth",
-    "unfamiliar",
-    "ticks_used",
-    "iterations",
-    "halted_by",
-    "energy",
-    "certainty",
-    "answers_by_tick",
-    "likeliest",
-    "policy",
-    "promise",
-    "checkpoint",
-    "sentence",
-    "milliseconds",
-    "notes",
-)
 
 
 def build_api(inference_service: InferenceService) -> None:
@@ -55,13 +31,25 @@ def build_api(inference_service: InferenceService) -> None:
         text_button = gr.Button()
 
     def think_image(image: str, checkpoint: str, policy: str) -> dict[str, Any]:
-        """Run a checkpoint on an image; an empty policy means the default one of the checkpoint."""
+        """Run a model on an image and return its answer, its confidence and what happened at each tick.
+
+        Args:
+            image: The image, as a `data:` URL, as base64, or as the path of an upload.
+            checkpoint: Name of a checkpoint that takes images, such as "digits" or "mazes-15".
+            policy: Halting policy, such as "energy<-3" or "ticks=10"; empty for that of the checkpoint.
+        """
         pixels, notes = call_service(decode_image_with_notes, image)
-        return build_response(call_service(inference_service.predict, checkpoint, pixels, policy), notes)
+        return call_service(inference_service.answer, checkpoint, pixels, policy, notes)
 
     def think_sequence(text: str, checkpoint: str, policy: str) -> dict[str, Any]:
-        """Run a checkpoint on a sequence; an empty policy means the default one of the checkpoint."""
-        return build_response(call_service(inference_service.predict, checkpoint, text, policy))
+        """Run a model on a sequence and return its answer, its confidence and what happened at each tick.
+
+        Args:
+            text: The sequence as a text, such as "10110" for parity-16 or "2 4 6" for arithmetic.
+            checkpoint: Name of a checkpoint that takes sequences, such as "parity-16" or "arithmetic".
+            policy: Halting policy, such as "energy<-3" or "ticks=10"; empty for that of the checkpoint.
+        """
+        return call_service(inference_service.answer, checkpoint, text, policy)
 
     image_button.click(
         think_image, [image, image_checkpoint, policy], answer, api_name="think_image", **INFERENCE_EVENT
@@ -69,14 +57,3 @@ def build_api(inference_service: InferenceService) -> None:
     text_button.click(
         think_sequence, [text, text_checkpoint, policy], answer, api_name="think_sequence", **INFERENCE_EVENT
     )
-
-
-def build_response(record: dict[str, Any], notes: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the part of a record that programs need.
-
-    Args:
-        record: Result of `InferenceService.predict`.
-        notes: Sentences about how the file was read; those about the content of the input follow.
-    """
-    record = record | {"ticks_used": record["ticks"], "notes": [*notes, *record["notes"]]}
-    return {key: record[key] for key in RESPONSE_KEYS}

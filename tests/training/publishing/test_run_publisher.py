@@ -129,7 +129,7 @@ def test_finished_run_is_published_with_valid_card_metadata(hub, environment_by_
     assert code == 0, output
     assert f"published to {REPO} as alice" in output and "/commit/" in output and TOKEN not in output
     files = hub.read_files(REPO)
-    assert files.keys() == {*read_dir_files(run_path / "checkpoint"), "accuracy.png"}
+    assert files.keys() == {*read_dir_files(run_path / "checkpoint"), "accuracy.png", "preview.json"}
     assert files["model.safetensors"] == (run_path / "checkpoint" / "model.safetensors").read_bytes()
     assert files["accuracy.png"].startswith(b"\x89PNG")
     assert len(list_run_commits(hub)) == 1
@@ -137,7 +137,7 @@ def test_finished_run_is_published_with_valid_card_metadata(hub, environment_by_
     (result, *_) = card.data.eval_results
     metrics = json.loads(files["metrics.json"])["evaluations"][0]
     assert result.metric_value == round(metrics["accuracy_halted"], 4) and result.dataset_split == "test"
-    assert f'fetch("{REPO}")' in card.text and "bibtex" in card.text and "accuracy.png" in card.text
+    assert f'ctm.pipeline("{REPO}")' in card.text and "bibtex" in card.text and "accuracy.png" in card.text
     assert not any(TOKEN in path.read_text(errors="ignore") for path in run_path.rglob("*") if path.is_file())
 
 

@@ -116,7 +116,7 @@ def test_finished_run_is_published_at_once(hub, upload_worker, copy_run):
     assert get_last_entry(run_dir).url == f"{hub.url}/{REPO}/commit/{hub.list_commits(REPO)[0].oid}"
     assert hub.list_commits(REPO)[0].title.startswith("first: finished, step 12 [")
     files = hub.read_files(REPO)
-    assert files.keys() == {*read_dir_files(run_dir.final_checkpoint_dir), "accuracy.png"}
+    assert files.keys() == {*read_dir_files(run_dir.final_checkpoint_dir), "accuracy.png", "preview.json"}
     assert files["model.safetensors"] == (run_dir.final_checkpoint_dir / "model.safetensors").read_bytes()
 
 

@@ -226,6 +226,9 @@ class SlowApp:
         assert self.built_event.wait(20)
         return self
 
+    def set_local_url(self, url: str) -> None:
+        self.calls.append(f"set_local_url {url}")
+
     def startup(self) -> None:
         self.calls.append("startup")
 
@@ -238,7 +241,7 @@ class SlowApp:
 
 def test_the_startup_router_serves_a_waiting_page_until_the_app_is_built():
     slow_app, ready_event = SlowApp(), threading.Event()
-    router = StartupRouter(slow_app.build, ready_event.set)
+    router = StartupRouter(slow_app.build, ready_event.set, "http://127.0.0.1:7860")
     with TestClient(router) as client:
         page_response, config_response = client.get("/"), client.get("/config")
         assert page_response.status_code == 200 and "Starting" in page_response.text and "refresh" in page_response.text
@@ -250,7 +253,7 @@ def test_the_startup_router_serves_a_waiting_page_until_the_app_is_built():
         slow_app.warm_event.set()
         wait_until(lambda: client.get("/readyz").status_code == 200)
         router.close()
-    assert slow_app.calls == ["startup", "close_streams"]
+    assert slow_app.calls == ["set_local_url http://127.0.0.1:7860", "startup", "close_streams"]
 
 
 def test_closing_the_router_during_the_build_starts_no_app():

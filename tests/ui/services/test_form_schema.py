@@ -209,6 +209,26 @@ def test_another_model_type_keeps_shared_settings_and_drops_the_others(tmp_path)
         lstm.with_overrides(compute_form_changes(lstm, {"model.memory_length": 3}))
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "backbone", "expected"),
+    [
+        ("model.kind", "ff", "parity_backbone", True),
+        ("train.steps", "ff", "parity_backbone", True),
+        ("model.n_synch_out", "ctm", "parity_backbone", True),
+        ("model.n_synch_out", "lstm", "parity_backbone", False),
+        ("model.num_layers", "lstm", "parity_backbone", True),
+        ("model.num_layers", "ctm", "parity_backbone", False),
+        ("model.iterations", "ff", "parity_backbone", False),
+        ("model.iterations_per_digit", "ctm", "parity_backbone", False),
+        ("model.iterations_per_digit", "ctm", "qamnist_backbone", True),
+        ("model.n_synch_out", "no such kind", "parity_backbone", True),
+    ],
+)
+def test_a_field_applies_to_the_model_types_that_have_its_setting(name, kind, backbone, expected):
+    field = next(field for field in list_fields() if field.name == name)
+    assert field.applies_to(kind, backbone) is expected
+
+
 def test_an_optional_field_can_be_emptied():
     config = load_recipe("parity-16")
     assert config.loss.lookahead == 2

@@ -7,15 +7,15 @@ import pytest
 from ctm.checkpoint.metadata import HaltingMetadata, PolicyRecord
 from inference import parse
 from inference.halting.evidence import describe_evidence
+from inference.halting.stored_policies import NEVER_HALT_POLICY, get_guarantee
 from tests.ui.conftest import make_checkpoint, make_inference_service
 from ui.services.halting_view_model import (
     FORK_LABEL,
     FULL_BUDGET_LABEL,
-    NEVER_HALT_POLICY,
     PATIENCE_LABEL,
     build_halting_view,
     build_policy_options,
-    get_guarantee,
+    summarize_metrics,
 )
 
 MEASURED_ACCURACY = {"accuracy": 0.98, "mean_ticks": 3.25, "n": 1_000}
@@ -233,3 +233,28 @@ def test_a_choice_that_cannot_run_is_reported_in_its_row(comparison_service):
         record, "1" * 40, [f"rule:{NEVER_HALT_POLICY}", "model:../../etc"]
     )[1:]
     assert "at most 16 bits" in policy_row["problem"] and model_row["problem"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "98.0% accuracy on 1,000 held-out samples (test), in 4.1 of 16 ticks on average."),
+        ({"mean_ticks": 1.0}, "98.0% accuracy on 1,000 held-out samples (test), in 1 of 16 ticks on average."),
+        ({"iterations": 1, "mean_ticks": 1.0}, "98.0% accuracy on 1,000 held-out samples (test)."),
+        (
+            {"accuracy_halted": 0.138, "figures": {"places": 0.6217}},
+            "13.8% accuracy on 1,000 held-out samples (test), in 4.1 of 16 ticks on average. "
+            "Single positions of the answer: 62.2% correct.",
+        ),
+    ],
+)
+def test_the_summary_of_a_checkpoint_states_its_held_out_figures(changes, expected):
+    evaluation = {
+        "accuracy_halted": 0.98,
+        "n": 1000,
+        "split": "test",
+        "mean_ticks": 4.1,
+        "iterations": 16,
+        "figures": {},
+    }
+    assert summarize_metrics({"evaluations": [evaluation | changes]}) == expected

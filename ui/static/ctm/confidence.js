@@ -73,7 +73,7 @@ export function getTemperatures(metadata, ticks, limit) {
 }
 
 /**
- * Return the class probabilities of every position at every tick. Mirrors `ui.services.thought_record.compute_probabilities`.
+ * Return the class probabilities of every position at every tick. Mirrors `training.thought_record.compute_probabilities`.
  *
  * @param {import("./history.js").TickHistory} history - Outputs of all ticks.
  * @param {Float32Array} temperatures - Temperature of each tick.

@@ -3,13 +3,12 @@
  *
  * Requests are objects with a `type` and an `id`, which every response repeats:
  *
- *     load    {id, files}                                        -> loaded {id, checkpoint}
- *     think   {id, checkpoint, values, shape, policy, answerFormat, limit, isNatural, recordsChannels}
- *                                                                 -> tick {id, ...} for every tick, then result {id, ...}
- *     cancel  {id}                                                -> cancelled {id}
+ *     load    {id, files}             -> loaded {id, checkpoint, policies, ...}
+ *     think   {id, checkpoint, ...}   -> tick {id, ...} for every tick, then result {id, ...}; see `ThinkRequest`
+ *     cancel  {id}                    -> cancelled {id}
  *     unload  {checkpoint}
  *
- * A request that fails is answered with `error {id, message}`, one sentence. See `EngineHost`.
+ * A request that fails is answered with `error {id, message}`, one sentence. See `EngineHost` in `engine-host.js`.
  */
 
 import { EngineHost } from "./engine-host.js";

@@ -1,7 +1,6 @@
 """View model of one thought: plain data for the page and the API, ready for JSON."""
 
 import base64
-import re
 import uuid
 from typing import Any
 
@@ -13,38 +12,16 @@ from ctm.checkpoint.metadata import HaltingMetadata
 from inference import HaltingPolicy, Recorder
 from inference.confidence import FAMILIAR, Confidence, ConfidenceLimit, compute_confidence, get_temperatures
 from inference.dynamic_batcher import InferenceResult
-from inference.halting.evidence import format_mean
+from inference.halting.stored_policies import get_guarantee
 from training.energy.confidence import get_answer_format
 from training.tasks import Task
 from training.tasks.base import TaskAnswer, TaskInput
-from ui.services.halting_view_model import get_guarantee
-from ui.services.thought_sentence import describe_unfamiliarity, format_sentence, get_halt_reason, judge_answer
+from training.thought_sentence import describe_unfamiliarity, format_sentence, get_halt_reason, judge_answer
 
 TOP_CLASSES_PER_TICK = 8  # with many classes, only those are displayed that are among the likeliest 8 at some tick
 MAX_DISPLAYED_CLASSES = 12  # up to this number, all classes are displayed
 NUM_TOP_CLASSES = 5  # likeliest classes in the answer of the API
 MAX_NEURONS = 512  # rows of the activity panel
-
-
-def summarize_metrics(metrics: dict[str, Any]) -> str:
-    """Return the held-out accuracy and the mean number of ticks in one sentence.
-
-    Args:
-        metrics: Contents of metrics.json.
-    """
-    evaluations = metrics.get("evaluations", [])
-    if not evaluations:
-        return "No accuracy was measured yet."
-    held_out = evaluations[0]
-    split = re.sub(r"[^\w .-]", "", held_out["split"])[:60]  # the name may come from another author's file
-    accuracy = f"{held_out['accuracy_halted']:.1%} accuracy on {held_out['n']:,} held-out samples ({split})"
-    ticks = f", in {format_mean(held_out['mean_ticks'])} of {held_out['iterations']} ticks on average"
-    places = held_out.get("figures", {}).get("places")
-    return (
-        accuracy
-        + (ticks if held_out["iterations"] > 1 else "")
-        + (f". Single positions of the answer: {places:.1%} correct." if places is not None else ".")
-    )
 
 
 def build_thought_record(
@@ -119,6 +96,41 @@ def build_thought_record(
     sentence = format_sentence(answer.sentence, record, halt_reason, task.states_result)
     record["sentence"] = " ".join(filter(None, [sentence, record["unfamiliar"], *record["notes"]]))
     return record
+
+
+def build_tick_view(
+    halting: HaltingMetadata, task: Task, task_input: TaskInput, recorder: Recorder, limit: ConfidenceLimit = FAMILIAR
+) -> dict[str, Any]:
+    """Build the data of the last recorded tick of a row that is still running, as JSON data.
+
+    Args:
+        halting: Content of `halting.json`.
+        task: Task of the checkpoint.
+        task_input: Input as the task parsed it.
+        recorder: Recording of the row up to this tick.
+        limit: Largest confidence that the input allows.
+
+    Returns:
+        The tick, from 1; the largest number of ticks; and answer, label, probability, confidence, certainty and energy at
+        this tick, as in the record of the whole unroll.
+    """
+    confidence = compute_record_confidence(halting, task, task_input, recorder, limit)
+    probabilities = compute_probabilities(halting, recorder, limit)[:, : task_input.positions]  # (t, P, C)
+    choices = task.decoder.decode(torch.from_numpy(probabilities.argmax(2)))[-1]
+    answer = task.format_answer(task_input, choices)
+    p_correct, p_last = round_values(confidence.p_correct), round_values(confidence.p_last)
+    return {
+        "tick": len(recorder.logits),
+        "iterations": recorder.max_ticks,
+        "answer": answer.value,
+        "label": answer.label,
+        "choices": choices,
+        "probability": float(confidence.log_probability[0, -1].exp()),
+        "p_correct": None if p_correct is None else p_correct[-1],
+        "p_last": None if p_last is None else p_last[-1],
+        "certainty": round(float(recorder.certainty[-1].mean()), 7),
+        "energy": round(recorder.energy[-1], 7) if recorder.energy else None,
+    }
 
 
 def compute_record_confidence(

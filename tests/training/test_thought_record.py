@@ -8,47 +8,21 @@ import pytest
 from inference import Recorder
 from training.tasks import make_task
 from training.tasks.base import TaskAnswer
-from ui.services.thought_record import (
+from training.thought_record import (
     build_choices,
     build_input_view,
     build_routes,
     get_halt_reason,
     get_top_classes,
     select_classes,
-    summarize_metrics,
 )
-from ui.services.thought_sentence import format_probability, format_sentence, judge_answer, replace_hyphens
+from training.thought_sentence import format_probability, format_sentence, judge_answer, replace_hyphens
 
 
 def test_a_probability_is_never_displayed_as_0_or_1():
     shares = (1.0, 0.9995, 0.988, 0.5, 0.012, 0.0)
     expected = [">99.9%", ">99.9%", "98.8%", "50%", "1.2%", "<0.1%"]
     assert [format_probability(share) for share in shares] == expected
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({}, "98.0% accuracy on 1,000 held-out samples (test), in 4.1 of 16 ticks on average."),
-        ({"mean_ticks": 1.0}, "98.0% accuracy on 1,000 held-out samples (test), in 1 of 16 ticks on average."),
-        ({"iterations": 1, "mean_ticks": 1.0}, "98.0% accuracy on 1,000 held-out samples (test)."),
-        (
-            {"accuracy_halted": 0.138, "figures": {"places": 0.6217}},
-            "13.8% accuracy on 1,000 held-out samples (test), in 4.1 of 16 ticks on average. "
-            "Single positions of the answer: 62.2% correct.",
-        ),
-    ],
-)
-def test_the_summary_of_a_checkpoint_states_its_held_out_figures(changes, expected):
-    evaluation = {
-        "accuracy_halted": 0.98,
-        "n": 1000,
-        "split": "test",
-        "mean_ticks": 4.1,
-        "iterations": 16,
-        "figures": {},
-    }
-    assert summarize_metrics({"evaluations": [evaluation | changes]}) == expected
 
 
 @pytest.mark.parametrize(
