@@ -43,7 +43,7 @@ check: $(VENV)/.dev  ## formatting, lint, types, layers: what must be clean befo
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/biome check --error-on-warnings biome.json ui/static tests/js
+	$(VENV)/bin/biome check --error-on-warnings biome.json ui/static tests/js benchmarks
 	$(PY) -m pytest -q tests/test_architecture.py tests/test_repository.py tests/test_dockerfile.py
 	@if $(PY) -c "from urllib.request import urlopen; urlopen('https://pypi.org/pypi/pip/json', timeout=5)" 2>/dev/null; \
 		then $(MAKE) --no-print-directory audit; else echo "Weaknesses of dependencies: not asked for, PyPI cannot be reached."; fi
@@ -67,7 +67,7 @@ results: render-results
 format: $(VENV)/.dev  ## rewrite the code in the one format, and fix what the linter can
 	$(PY) -m ruff check --fix-only .
 	$(PY) -m ruff format .
-	$(VENV)/bin/biome check --write biome.json ui/static tests/js
+	$(VENV)/bin/biome check --write biome.json ui/static tests/js benchmarks
 
 $(VENV)/.runtime: requirements.txt constraints.txt | $(PY)
 	$(PIP_INSTALL) -r requirements.txt

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import maze_pictures
+from benchmarks import browser_engine, maze_pictures
 from benchmarks.confidence import render_table as render_confidence_table
 from benchmarks.halting.markdown import render_table
 from benchmarks.image_files import render_summary
@@ -196,6 +196,12 @@ def build_speed_table() -> str:
     return "\n".join(lines)
 
 
+def build_browser_engine_table() -> str:
+    """Build the table of the speed in a browser, from the figures of `benchmarks.browser_engine`."""
+    figures = read_benchmark(browser_engine.RESULTS_NAME)
+    return browser_engine.render_table(figures) if figures else NOT_MEASURED
+
+
 def build_training_cost_table() -> str:
     """Build the table of the cost of training, from the figures of `benchmarks.training_cost`."""
     figures = read_benchmark("training_cost")
@@ -304,6 +310,7 @@ MEASURED_SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # document -> na
         "maze pictures": build_maze_pictures_table,
         "speed": build_speed_table,
         "onnx": build_onnx_table,
+        "browser engine": build_browser_engine_table,
         "load": build_load_table,
         "image files": build_image_files_table,
         "photos": build_photos_table,

@@ -20,6 +20,7 @@ from ui.paths import STATIC_DIR
 
 MODULE_PATH = r"/modules/[0-9a-f]{16}/[a-z-]+(/[a-z-]+){1,2}\.js"  # regular expression of every path that is served
 HEADERS = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+ENGINE_PREFIX = "ctm/"  # modules of the JavaScript engine
 LOAD_FAILED = "This part of the page could not be loaded. Reload the page."
 
 
@@ -78,8 +79,12 @@ def build_bootstrap(component: str) -> str:
 
 
 def build_preload_links() -> str:
-    """Return elements for the head of the page that make browsers fetch all modules at once, not import by import."""
-    return "\n".join(f'<link rel="modulepreload" href="{get_module_url(path)}">' for path in MODULES)
+    """Return elements for the head of the page that make browsers fetch its modules at once, not import by import.
+
+    The engine is left out: a page loads it only when a user runs a model in the browser.
+    """
+    paths = [path for path in MODULES if not path.startswith(ENGINE_PREFIX)]
+    return "\n".join(f'<link rel="modulepreload" href="{get_module_url(path)}">' for path in paths)
 
 
 def build_page_script() -> str:

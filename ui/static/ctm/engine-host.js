@@ -1,0 +1,195 @@
+/** Requests of the page to the engine: what a Web Worker answers. It has no browser interface, so that tests can run it. */
+
+import { loadCheckpoint } from "./checkpoint.js";
+import { computeConfidence, computeConfidenceLimit, computeProbabilities, getTemperatures } from "./confidence.js";
+import { Engine } from "./engine.js";
+import { parsePolicy } from "./policy-parser.js";
+
+const MAX_BLOCK_MS = 12; // longest time without looking for a cancel request
+
+/**
+ * @typedef {object} ThinkRequest
+ * @property {number} id - Repeated in every response.
+ * @property {number} checkpoint - Id of the loaded checkpoint.
+ * @property {Float32Array} values - Input of the model, one row.
+ * @property {number[]} shape - Shape of the row.
+ * @property {string} [policy] - Halting policy; empty for the default of the checkpoint.
+ * @property {Partial<import("./confidence.js").AnswerFormat>} [answerFormat] - Positions of the answer.
+ * @property {{isShifted?: boolean, shiftedAccuracy?: number | null, isNatural?: boolean}} [origin] - How the input differs from the
+ *   training samples, and whether its features are compared with theirs.
+ * @property {boolean} [recordsChannels] - Whether ticks carry the state of the model for an inside view.
+ */
+
+/** Checkpoints that are loaded, and the thoughts that run. */
+export class EngineHost {
+  #checkpoints = new Map();
+  #cancelled = new Set();
+  #running = new Set();
+  #queue = Promise.resolve();
+  #post;
+
+  /** @param {(message: object, transfer?: Transferable[]) => void} post - Sends a response to the page. */
+  constructor(post) {
+    this.#post = post;
+  }
+
+  /**
+   * Answer a request; see `worker.js`.
+   *
+   * @param {{type: string, id: number}} request - The request.
+   * @returns {Promise<void>} Resolves when the last response is sent.
+   */
+  async handle(request) {
+    const { id, type } = request ?? {};
+    try {
+      if (type === "load") this.#load(request);
+      else if (type === "think") await this.#think(request);
+      else if (type === "cancel") this.#cancel(id);
+      else if (type === "unload") this.#checkpoints.delete(request.checkpoint);
+      else throw new Error(`The engine knows load, think, cancel and unload: got ${String(type)}.`);
+    } catch (error) {
+      this.#post({ type: "error", id, message: describeError(error) });
+    }
+  }
+
+  /** Load a checkpoint from its files, an object or a map from names to bytes or JSON. */
+  #load({ id, files }) {
+    const checkpoint = loadCheckpoint(files instanceof Map ? files : new Map(Object.entries(files ?? {})));
+    this.#checkpoints.set(id, checkpoint);
+    const { model, halting, task, defaultPolicy } = checkpoint;
+    const { positions, classes, modelType, iterations } = model.config;
+    const policies = halting.policies.map(({ name, policy }) => ({ name, policy }));
+    this.#post({
+      type: "loaded",
+      id,
+      checkpoint: id,
+      modelType,
+      iterations,
+      positions,
+      classes,
+      task,
+      policies,
+      defaultPolicy,
+    });
+  }
+
+  #cancel(id) {
+    if (this.#running.has(id)) this.#cancelled.add(id);
+    else this.#post({ type: "cancelled", id });
+  }
+
+  /** Run a thought after those before it, because a model has one state. Look for cancel requests between ticks. */
+  async #think(request) {
+    const { id } = request;
+    this.#running.add(id);
+    const previous = this.#queue;
+    let finish;
+    this.#queue = new Promise((resolve) => {
+      finish = resolve;
+    });
+    await previous;
+    try {
+      if (this.#cancelled.has(id)) {
+        this.#post({ type: "cancelled", id });
+        return;
+      }
+      const thought = this.#start(request);
+      let blockedSince = performance.now();
+      for (const event of thought.engine.stream(thought.encoded)) {
+        this.#post(buildTickMessage(id, event, request.recordsChannels));
+        if (event.haltReason !== null) {
+          this.#post(buildResultMessage(id, thought, thought.engine.conclude(event), request));
+          return;
+        }
+        if (performance.now() - blockedSince < MAX_BLOCK_MS) continue;
+        await waitForMessages();
+        blockedSince = performance.now();
+        if (this.#cancelled.has(id)) {
+          this.#post({ type: "cancelled", id });
+          return;
+        }
+      }
+    } finally {
+      finish();
+      this.#running.delete(id);
+      this.#cancelled.delete(id);
+    }
+  }
+
+  /** Check a request and encode its input. */
+  #start({ checkpoint: checkpointId, values, shape, policy, origin = {} }) {
+    const checkpoint = this.#checkpoints.get(checkpointId);
+    if (!checkpoint) throw new Error("This checkpoint is not loaded: load it first.");
+    if (!(values instanceof Float32Array) || !Array.isArray(shape)) throw new Error("An input is numbers and a shape.");
+    const { model, halting, defaultPolicy } = checkpoint;
+    const halts = parsePolicy(policy?.trim() ? policy : defaultPolicy);
+    const engine = new Engine(model, halts);
+    const encoded = model.encode(values, shape);
+    const features = origin.isNatural && halting.familiarity ? model.poolFeatures(values, shape) : null;
+    const limit = computeConfidenceLimit(halting, features, Boolean(origin.isShifted), origin.shiftedAccuracy ?? null);
+    return { checkpoint, engine, encoded, limit };
+  }
+}
+
+/** Build the message of a tick: copies of its outputs, and of the state of the model if it is recorded. */
+function buildTickMessage(id, { tick, history, channels, haltReason, budget, attentionMapShape }, recordsChannels) {
+  const copy = (values, size) => values.slice((tick - 1) * size, tick * size);
+  return {
+    type: "tick",
+    id,
+    tick,
+    budget,
+    haltReason,
+    bestTick: history.bestTick,
+    logits: copy(history.logits, history.size),
+    certainty: copy(history.certainty, history.positions),
+    choices: copy(history.choices, history.positions),
+    energy: history.energy ? history.energy[tick - 1] : null,
+    attentionMapShape,
+    channels: recordsChannels
+      ? Object.fromEntries(Object.entries(channels).map(([name, values]) => [name, values.slice()]))
+      : {},
+  };
+}
+
+/** Build the message of a thought that ended: the halting decision, and probabilities and confidence at every tick. */
+function buildResultMessage(id, { checkpoint, engine, encoded, limit }, result, { answerFormat = {} }) {
+  const { history, ticks, answerTick, haltedBy } = result;
+  const { positions } = checkpoint.model.config;
+  const format = { scoredPositions: null, isCtc: false, lastPosition: positions - 1, ...answerFormat };
+  const { policy } = engine;
+  const isHalted = haltedBy !== "budget";
+  return {
+    type: "result",
+    id,
+    ticks,
+    answerTick,
+    haltedBy,
+    policy: String(policy),
+    inputTicks: encoded.inputTicks,
+    reason: isHalted ? parsePolicy(haltedBy).explain(history) : null,
+    chartLines: policy.getChartLines(),
+    notes: policy.describeUnreachable(encoded.ticks),
+    limit,
+    confidence: computeConfidence(checkpoint.halting, format, history, limit),
+    probabilities: computeProbabilities(history, getTemperatures(checkpoint.halting, ticks, limit)),
+  };
+}
+
+/** Let the event loop deliver the messages that wait. */
+function waitForMessages() {
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(null);
+  });
+}
+
+/** Return an error as one sentence; a defect of the engine is named as such. */
+function describeError(error) {
+  const isExpected = error instanceof Error && error.constructor === Error;
+  return isExpected ? error.message : `The engine failed: ${String(error?.message ?? error).split("\n")[0]}.`;
+}
