@@ -48,7 +48,8 @@ export function readRgb(raw) {
  */
 export function readColours(raw) {
   const { data, width, height } = readRgb(raw);
-  const scaled = Float32Array.from(data, (value) => Math.min(1, Math.fround(value * BYTE_SCALE)));
+  const scaled = new Float32Array(data.length);
+  for (let index = 0; index < data.length; index++) scaled[index] = Math.min(1, data[index] * BYTE_SCALE);
   return { data: scaled, width, height };
 }
 

@@ -14,11 +14,34 @@ const JACOBI_SWEEPS = 60;
  * @returns {number} The median.
  */
 export function computeMedian(values) {
-  const ordered = values.slice().sort();
-  const middle = ordered.length >> 1;
-  if (ordered.length % 2) return ordered[middle];
-  if (!(values instanceof Float32Array)) return (ordered[middle - 1] + ordered[middle]) / 2;
-  return fround(fround(ordered[middle - 1] + ordered[middle]) / 2);
+  const parts = values.slice();
+  const middle = parts.length >> 1;
+  const upper = selectRank(parts, middle);
+  if (parts.length % 2) return upper;
+  let lower = parts[0];
+  for (let index = 1; index < middle; index++) if (parts[index] > lower) lower = parts[index];
+  return values instanceof Float32Array ? fround(fround(lower + upper) / 2) : (lower + upper) / 2;
+}
+
+/** Move the value of a rank to its place, smaller ones before it and larger ones after it, and return it (quickselect). */
+function selectRank(values, rank) {
+  let [low, high] = [0, values.length - 1];
+  while (low < high) {
+    const pivot = values[(low + high) >> 1];
+    let [left, right] = [low, high];
+    while (left <= right) {
+      while (values[left] < pivot) left++;
+      while (values[right] > pivot) right--;
+      if (left > right) break;
+      const swapped = values[left];
+      values[left++] = values[right];
+      values[right--] = swapped;
+    }
+    if (rank <= right) high = right;
+    else if (rank >= left) low = left;
+    else break;
+  }
+  return values[rank];
 }
 
 /**

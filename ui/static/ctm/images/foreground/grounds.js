@@ -184,9 +184,12 @@ export function clearBorder(contrast, threshold) {
   const { width, height } = contrast;
   const { data } = isAbove(contrast, threshold);
   const [rows, columns] = [Array(height).fill(0), Array(width).fill(0)];
-  for (let index = 0; index < data.length; index++) {
-    rows[Math.floor(index / width)] += data[index];
-    columns[index % width] += data[index];
+  for (let row = 0; row < height; row++) {
+    for (let column = 0; column < width; column++) {
+      if (!data[row * width + column]) continue;
+      rows[row]++;
+      columns[column]++;
+    }
   }
   const shares = [rows.map((count) => count / width), columns.map((count) => count / height)];
   const sides = shares.flatMap((side) => [side, side.toReversed()]);

@@ -110,21 +110,24 @@ function listSurroundings(grey, [top, left, bottom, right], first, last) {
   const part = cutPlane(grey, [startRow, startColumn, bottom + last, right + last]);
   const [fromRow, toRow] = [Math.max(top - first, 0) - startRow, bottom + first - startRow];
   const [fromColumn, toColumn] = [Math.max(left - first, 0) - startColumn, right + first - startColumn];
-  const places = [];
+  const isOutside = (row, column) => row < fromRow || row >= toRow || column < fromColumn || column >= toColumn;
+  const inner =
+    Math.max(0, Math.min(toRow, part.height) - fromRow) * Math.max(0, Math.min(toColumn, part.width) - fromColumn);
+  const count = part.data.length - inner;
+  const step = 1 + Math.floor(count / MAX_SURROUNDINGS);
+  const values = new Float32Array(Math.ceil(count / step));
+  const terms = new Float32Array(3 * values.length).fill(1);
+  let seen = 0;
   for (let row = 0; row < part.height; row++) {
-    const isBeside = row < fromRow || row >= toRow;
     for (let column = 0; column < part.width; column++) {
-      if (isBeside || column < fromColumn || column >= toColumn) places.push(row * part.width + column);
+      if (!isOutside(row, column) || seen++ % step) continue;
+      const index = (seen - 1) / step;
+      values[index] = part.data[row * part.width + column];
+      terms[3 * index + 1] = row / part.height;
+      terms[3 * index + 2] = column / part.height;
     }
   }
-  const step = 1 + Math.floor(places.length / MAX_SURROUNDINGS);
-  const chosen = places.filter((_, index) => index % step === 0);
-  const terms = chosen.flatMap((place) => [
-    1,
-    Math.floor(place / part.width) / part.height,
-    (place % part.width) / part.height,
-  ]);
-  return { values: Float32Array.from(chosen, (place) => part.data[place]), terms: Float32Array.from(terms) };
+  return { values, terms };
 }
 
 /** Return the share of the values that are within a tolerance of their median or of a plane. */

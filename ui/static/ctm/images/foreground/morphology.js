@@ -1,38 +1,56 @@
 /** Morphology with square windows. Mirrors `training.data.foreground.morphology`. */
 
-import { countNonZero, createPlane, cutPlane, fround, mapPlane, padPlane } from "../plane.js";
+import { createPlane, cutPlane, fround, mapPlane, padPlane } from "../plane.js";
 
-/** Combine every `size` neighbouring values, `count` positions of `step` values; the result is written in place. */
-function slideAxis(data, lines, length, lineStride, stride, size, combine) {
-  for (let span = 1, done = 1; done < size; done += span) {
-    span = Math.min(done, size - done);
-    for (let line = 0; line < lines; line++) {
-      let position = line * lineStride;
-      for (let index = 0; index + done + span <= length; index++, position += stride) {
-        data[position] = combine(data[position], data[position + span * stride]);
-      }
-    }
+/** Take the maximum, or the minimum, of every value and the one `offset` values later, in place. */
+function combineLater(data, offset, end, isMax) {
+  if (isMax) {
+    for (let index = 0; index < end; index++)
+      if (data[index + offset] > data[index]) data[index] = data[index + offset];
+  } else {
+    for (let index = 0; index < end; index++)
+      if (data[index + offset] < data[index]) data[index] = data[index + offset];
   }
 }
 
-/**
- * Combine the values of every square of pixels. Mirrors `slide_square`.
- *
- * @param {import("../plane.js").Plane} plane - Values, at least one square.
- * @param {number} size - Side of the square.
- * @param {(one: number, other: number) => number} combine - `Math.max` or `Math.min`.
- * @returns {import("../plane.js").Plane} Plane that is smaller by `size` - 1 along both axes.
- */
-export function slideSquare(plane, size, combine) {
+/** Combine every `size` neighbouring values in place; the last `size` - 1 results of a line are of no use. */
+function slideAxis(data, stride, size, isMax) {
+  for (let done = 1; done < size; ) {
+    const span = Math.min(done, size - done);
+    combineLater(data, span * stride, data.length - span * stride, isMax);
+    done += span;
+  }
+}
+
+function slideSquare(plane, size, isMax) {
   const { width, height } = plane;
-  const data = plane.data.slice();
-  slideAxis(data, width, height, 1, width, size, combine);
-  slideAxis(data, height, width, width, 1, size, combine);
+  const data = new Float32Array(plane.data); // one type, so that the loops above stay fast
+  slideAxis(data, width, size, isMax);
+  slideAxis(data, 1, size, isMax);
   return cutPlane({ data, width, height }, [0, 0, height - size + 1, width - size + 1]);
 }
 
-const takeMax = (one, other) => (one > other ? one : other);
-const takeMin = (one, other) => (one < other ? one : other);
+/**
+ * Return the largest value of every square of pixels. Mirrors `slide_square` with `np.maximum`.
+ *
+ * @param {import("../plane.js").Plane} plane - Values, at least one square.
+ * @param {number} size - Side of the square.
+ * @returns {import("../plane.js").Plane} Plane that is smaller by `size` - 1 along both axes, float32.
+ */
+export function slideMax(plane, size) {
+  return slideSquare(plane, size, true);
+}
+
+/**
+ * Return the smallest value of every square of pixels. Mirrors `slide_square` with `np.minimum`.
+ *
+ * @param {import("../plane.js").Plane} plane - Values, at least one square.
+ * @param {number} size - Side of the square.
+ * @returns {import("../plane.js").Plane} Plane that is smaller by `size` - 1 along both axes, float32.
+ */
+export function slideMin(plane, size) {
+  return slideSquare(plane, size, false);
+}
 
 /** Continue rows beyond the border with their own gradient. Mirrors `np.pad` with `reflect_type="odd"`. */
 function reflectRows({ data, width, height }, count) {
@@ -75,7 +93,7 @@ export function closeImage(grey, size) {
   const inner = [grey.height, grey.width].map((length) => Math.min(size - 1, length - 1));
   const reflected = reflectColumns(reflectRows(grey, inner[0]), inner[1]);
   const padded = padPlane(reflected, size - 1 - inner[0], size - 1 - inner[1]);
-  return slideSquare(slideSquare(padded, size, takeMax), size, takeMin);
+  return slideMin(slideMax(padded, size), size);
 }
 
 /**
@@ -115,8 +133,9 @@ function addThree(before, middle, after) {
  */
 export function computeLocalRange(grey, size) {
   const padded = padPlane(grey, size >> 1, size >> 1);
-  const lowest = slideSquare(padded, size, takeMin);
-  return mapPlane(slideSquare(padded, size, takeMax), (value, index) => value - lowest.data[index]);
+  const [range, lowest] = [slideMax(padded, size), slideMin(padded, size)];
+  for (let index = 0; index < range.data.length; index++) range.data[index] -= lowest.data[index];
+  return range;
 }
 
 /**
@@ -127,7 +146,8 @@ export function computeLocalRange(grey, size) {
  * @returns {import("../plane.js").Plane} The larger mask.
  */
 export function dilate(mask, distance) {
-  return slideSquare(padPlane(mask, distance, distance, "zero"), 2 * distance + 1, takeMax);
+  const grown = slideMax(padPlane(mask, distance, distance, "zero"), 2 * distance + 1);
+  return { ...grown, data: new Uint8Array(grown.data) };
 }
 
 /**
@@ -161,7 +181,7 @@ export function measureThickness(mask) {
   let [low, high] = [1, Math.min(mask.width, mask.height)];
   while (low < high) {
     const middle = (low + high + 1) >> 1;
-    if (countNonZero(slideSquare(mask, middle, takeMin).data)) low = middle;
+    if (slideMin(mask, middle).data.includes(1)) low = middle;
     else high = middle - 1;
   }
   return low;
