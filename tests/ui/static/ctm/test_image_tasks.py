@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from benchmarks import maze_pictures, paper_photos
 from tests.paths import ROOT
-from tests.ui.static.ctm.node_tasks import check_result, compare, make_parse_job, parse, run_jobs, to_unit_range
+from tests.ui.static.ctm.node_tasks import compare, find_difference, make_parse_job, parse, run_jobs, to_unit_range
 from training.data.image_reader import read_image
 from training.data.maze import PATH, START, WALL, compute_canonical_bytes
 from training.data.maze_reader.letters import load_letters
@@ -43,11 +43,6 @@ def open_files(pattern, directory=REAL_INPUTS):
     return {path.stem: np.asarray(Image.open(path).convert("RGB")) for path in sorted(directory.glob(pattern))}
 
 
-def check(named, metadata, directory):
-    """Check that node computes the inputs of Python from every image."""
-    compare(named, metadata, build_task(metadata), directory)
-
-
 def draw_strokes(seed):
     """Return a drawing as the sketchpad of the page makes it: black strokes, 20 of 280 pixels wide, on white."""
     generator = np.random.default_rng(seed)
@@ -67,7 +62,7 @@ def test_drawings_have_the_same_inputs(tmp_path):
     dot = np.full((280, 280, 3), 255, np.uint8)
     dot[100:104, 50:54] = 17
     blank = np.full((280, 280, 3), 255, np.uint8)
-    check(drawings | {"symmetric": symmetric, "dot": dot, "blank": blank}, DIGITS, tmp_path)
+    compare(drawings | {"symmetric": symmetric, "dot": dot, "blank": blank}, DIGITS, tmp_path)
 
 
 def test_clean_digits_of_every_size_have_the_same_inputs(tmp_path):
@@ -79,24 +74,24 @@ def test_clean_digits_of_every_size_have_the_same_inputs(tmp_path):
         tinted = (large[..., None] * [200, 120, 30] + (1 - large[..., None]) * [240, 235, 220]).astype(np.uint8)
         named |= {f"{index} light": to_rgb(light), f"{index} dark": to_rgb(255 - light), f"{index} tinted": tinted}
     named["too small"] = np.zeros((7, 30, 3), np.uint8)
-    check(named, DIGITS, tmp_path)
+    compare(named, DIGITS, tmp_path)
 
 
 def test_photos_of_digits_have_the_same_inputs(tmp_path):
     photos = {kind: to_rgb(next(paper_photos.generate_photos(kind, 1, seed=3)).pixels) for kind in QUICK_PHOTOS}
-    check(photos | open_files("P*-0-is0.*"), DIGITS, tmp_path)
+    compare(photos | open_files("P*-0-is0.*"), DIGITS, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", paper_photos.KINDS)
 def test_photos_of_every_kind_have_the_same_inputs(kind, tmp_path):
     samples = paper_photos.generate_photos(kind, SLOW_SAMPLES, seed=5)
-    check({f"{kind} {index}": to_rgb(sample.pixels) for index, sample in enumerate(samples)}, DIGITS, tmp_path)
+    compare({f"{kind} {index}": to_rgb(sample.pixels) for index, sample in enumerate(samples)}, DIGITS, tmp_path)
 
 
 @pytest.mark.slow
 def test_bundled_photos_have_the_same_inputs(tmp_path):
-    check(open_files("P*"), DIGITS, tmp_path)
+    compare(open_files("P*"), DIGITS, tmp_path)
 
 
 def photograph_clothing(example, ground, ink, falloff, border):
@@ -116,14 +111,14 @@ def test_clothing_has_the_same_inputs(tmp_path):
     example = next(iter(files.values()))[..., 0].astype(np.float32) / 255
     photos = {str(light): photograph_clothing(example, *light) for light in CLOTHING_LIGHTS}
     other = {"drawing": draw_strokes(1), "plain": np.full((30, 30, 3), 90, np.uint8)}
-    check(files | photos | other, FASHION, tmp_path)
+    compare(files | photos | other, FASHION, tmp_path)
 
 
 @pytest.mark.parametrize("metadata", [IMAGENET, {**IMAGENET, "settings": GREY}], ids=["colour", "grey"])
 def test_photographs_have_the_same_inputs(metadata, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (30, 590, 3)).astype(np.uint8)
     named = open_files("photo-*.jpg", EXAMPLES_DIR) | {"wide": noise, "too thin": noise[:29], "small": noise[:, :40]}
-    check(named, metadata, tmp_path)
+    compare(named, metadata, tmp_path)
 
 
 def test_mazes_have_the_same_inputs(tmp_path):
@@ -133,14 +128,14 @@ def test_mazes_have_the_same_inputs(tmp_path):
         "one colour": np.full((30, 30, 3), 90, np.uint8),
         "thin": np.zeros((4, 9, 3), np.uint8),
     }
-    check(pictures | open_files("M*-0.png") | open_files("maze-*.png", EXAMPLES_DIR) | other, MAZES, tmp_path)
+    compare(pictures | open_files("M*-0.png") | open_files("maze-*.png", EXAMPLES_DIR) | other, MAZES, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", maze_pictures.KINDS)
 def test_mazes_of_every_kind_have_the_same_inputs(kind, tmp_path):
     pictures = {f"{kind} {seed}": maze_pictures.make_picture(kind, seed, VALIDATION)[0] for seed in range(SLOW_SAMPLES)}
-    check(pictures, MAZES, tmp_path)
+    compare(pictures, MAZES, tmp_path)
 
 
 def test_start_and_goal_can_be_placed_by_hand(tmp_path):
@@ -156,7 +151,7 @@ def test_start_and_goal_can_be_placed_by_hand(tmp_path):
         make_parse_job(task, MAZES, pixels, one) | {"places": pair} for pair, one in zip(places, expected, strict=True)
     ]
     for job, one, result in zip(jobs, expected, run_jobs(jobs, tmp_path), strict=True):
-        check_result(task, job, one, result)
+        assert find_difference(task, job, one, result) is None
 
 
 def test_generated_mazes_belong_to_the_test_split(tmp_path):
@@ -186,7 +181,8 @@ def test_transparent_images_are_placed_on_the_same_background(tmp_path):
     for image, job, result in zip(images, jobs, run_jobs(jobs, tmp_path), strict=True):
         file = io.BytesIO()
         Image.fromarray(image).save(file, "PNG")
-        check_result(task, job, task.parse_input(read_image(file.getvalue()).to_array()), result)
+        expected = task.parse_input(read_image(file.getvalue()).to_array())
+        assert find_difference(task, job, expected, result) is None
         assert result["server"] == bool(((image[..., 3] > 0) & (image[..., 3] < 255)).any())
 
 

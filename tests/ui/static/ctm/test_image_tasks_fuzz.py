@@ -51,4 +51,4 @@ def test_any_image_is_read_or_rejected_as_in_python(name, tmp_path):
     )
     task = build_task({"task": metadata["task"], "settings": settings})
     found = collect_examples(images())
-    compare({f"image {index}": pixels for index, pixels in enumerate(found)}, metadata, task, tmp_path)
+    compare({f"image {index}": pixels for index, pixels in enumerate(found)}, metadata, tmp_path, task)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import strategies as st
 
 from tests.strategies import HOSTILE_TEXTS
-from tests.ui.static.ctm.node_tasks import check_result, collect_examples, make_parse_job, parse, run_jobs, store_digits
+from tests.ui.static.ctm.node_tasks import collect_examples, compare, parse, run_jobs, store_digits
 from training.tasks.arithmetic import assign_sequence_splits
 from training.tasks.base import Task, TaskInput
 from training.tasks.parity import MAX_ENUMERATION_LENGTH, assign_code_splits
@@ -74,17 +74,12 @@ def make_valid_texts(name: str, task: Task) -> list[str]:
 def test_texts_are_read_and_answered_as_in_python(name, tmp_path):
     metadata = METADATA[name]
     task = build_task(metadata)
-    texts = [*make_valid_texts(name, task), *HOSTILE_TEXTS, *collect_examples(input_texts)]
-    expected = [parse(task, text) for text in texts]
-    assert sum(isinstance(one, TaskInput) for one in expected) >= (1 if metadata["task"] == "raw" else NUM_SEEDS)
-    jobs = [make_parse_job(task, metadata, text, one) for text, one in zip(texts, expected, strict=True)]
+    texts = dict.fromkeys([*make_valid_texts(name, task), *HOSTILE_TEXTS, *collect_examples(input_texts)])
+    accepted = [text for text in texts if isinstance(parse(task, text), TaskInput)]
+    assert len(accepted) >= (1 if task.name == "raw" else NUM_SEEDS // 4)
     if task.name == "qamnist":
         store_digits(tmp_path)
-    for text, job, one, result in zip(texts, jobs, expected, run_jobs(jobs, tmp_path), strict=True):
-        try:
-            check_result(task, job, one, result)
-        except AssertionError as error:
-            raise AssertionError(f"{text[:80]!r}: {error}") from error
+    compare({text: text for text in texts}, metadata, tmp_path)
 
 
 def is_test_sample(task: Task, text: str, task_input: TaskInput) -> bool:
@@ -117,12 +112,12 @@ def test_generated_texts_belong_to_the_test_split(name, tmp_path):
 
 
 def test_generated_texts_are_distributed_as_samples_of_the_test_split(tmp_path):
-    """Compare the mean token of a sample over 400 samples, within five standard errors."""
+    """Compare the mean token of a sample over 100 samples, within five standard errors."""
     names = ["parity, long", "brackets", "chain", "arithmetic", "tracking"]
-    jobs: list[dict[str, Any]] = [{"task": METADATA[name], "seeds": list(range(400))} for name in names]
+    jobs: list[dict[str, Any]] = [{"task": METADATA[name], "seeds": list(range(100))} for name in names]
     for name, texts in zip(names, run_jobs(jobs, tmp_path), strict=True):
         task = build_task(METADATA[name])
         in_javascript = torch.cat([task.parse_input(text).inputs for text in texts]).double().mean(1)
-        in_python = task.sample(TEST, 400, torch.Generator().manual_seed(1)).inputs.double().mean(1)
-        error = ((in_python.var() + in_javascript.var()) / 400).sqrt()
+        in_python = task.sample(TEST, 100, torch.Generator().manual_seed(1)).inputs.double().mean(1)
+        error = ((in_python.var() + in_javascript.var()) / 100).sqrt()
         assert abs(in_python.mean() - in_javascript.mean()) <= 5 * error, name

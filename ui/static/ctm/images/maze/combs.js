@@ -1,6 +1,6 @@
 /** Estimate the period and the position of the walls of a maze along one axis. Mirrors `training.data.maze_reader.combs`. */
 
-import { findArgMax, fround } from "../plane.js";
+import { findArgMax, findMax, fround } from "../plane.js";
 import { computeMedian, sumFloat32 } from "../statistics.js";
 import { computeSpectrum } from "./fourier.js";
 
@@ -13,6 +13,7 @@ const NUM_HARMONICS = 8;
 const NUM_PHASES = 128;
 const TOOTH_WIDTH = 0.08; // in periods, around a peak, in which edges count for its position
 const EDGE_SHARE = 0.35; // of a strip that must be visible at the edge of the image
+const MAX_ROUNDING_ERROR = 1e-9; // of a folded profile, as a share of its largest value
 const NUM_TRIED = 13; // frequencies near one that is refined
 
 /**
@@ -218,7 +219,9 @@ function findTeeth(profile, period) {
 
 /** Return the phase of the largest value, between 0 and 1. */
 function findPeak(fold) {
-  const top = findArgMax(fold);
+  // Of equal peaks the first one counts, and not the one that rounding errors favour.
+  const least = findMax(fold) - MAX_ROUNDING_ERROR * findMax(fold.map(Math.abs));
+  const top = fold.findIndex((value) => value >= least);
   const [before, at, after] = [fold.at(top - 1), fold[top], fold[(top + 1) % fold.length]];
   const bend = before - 2 * at + after;
   return (top + (bend < 0 ? (0.5 * (before - after)) / bend : 0)) / fold.length;
