@@ -21,6 +21,7 @@ NUM_HARMONICS = 8
 NUM_PHASES = 128
 TOOTH_WIDTH = 0.08  # in periods, around a peak, in which edges count for its position
 EDGE_SHARE = 0.35  # of a strip that must be visible at the edge of the image
+MAX_ROUNDING_ERROR = 1e-9  # of a folded profile, as a share of its largest value
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,8 @@ def find_teeth(profile: np.ndarray, period: float) -> float:
 
 def find_peak(fold: np.ndarray) -> float:
     """Return the phase of the largest value, between 0 and 1."""
-    top = int(fold.argmax())
+    # Of equal peaks the first one counts, and not the one that rounding errors favour.
+    top = int((fold >= fold.max() - MAX_ROUNDING_ERROR * np.abs(fold).max()).argmax())
     before, at, after = fold[top - 1], fold[top], fold[(top + 1) % len(fold)]
     bend = before - 2 * at + after
     return (top + (0.5 * (before - after) / bend if bend < 0 else 0.0)) / len(fold)

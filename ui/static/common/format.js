@@ -124,7 +124,15 @@ export function formatCompact(value, digits = 4) {
  */
 export function formatProbability(value) {
   if (value < 0.001 || value > 0.999) return value < 0.5 ? "<0.1%" : ">99.9%";
-  return `${(value * 100).toFixed(value > 0.95 || value < 0.05 ? 1 : 0)}%`;
+  return `${toFixedHalfEven(value * 100, value > 0.95 || value < 0.05 ? 1 : 0)}%`;
+}
+
+/** Format a number as `toFixed` does, but a number in the middle of two as the even one, as Python does. */
+function toFixedHalfEven(value, decimals) {
+  const scaled = value * 10 ** decimals;
+  const isHalf = Number.isInteger(value * 2 ** (decimals + 1)) && scaled % 1 === 0.5;
+  if (isHalf && Math.floor(scaled) % 2 === 0) return (Math.floor(scaled) / 10 ** decimals).toFixed(decimals);
+  return value.toFixed(decimals);
 }
 
 /**
