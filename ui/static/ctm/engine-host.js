@@ -4,6 +4,10 @@ import { loadCheckpoint } from "./checkpoint.js";
 import { computeConfidence, computeConfidenceLimit, computeProbabilities, getTemperatures } from "./confidence.js";
 import { Engine } from "./engine.js";
 import { parsePolicy } from "./policy-parser.js";
+import { Prediction } from "./prediction.js";
+import { readDigitImages } from "./tasks/qamnist.js";
+import { buildTask } from "./tasks/registry.js";
+import { InputError } from "./tasks/text.js";
 
 const MAX_BLOCK_MS = 12; // longest time without looking for a cancel request
 
@@ -20,9 +24,21 @@ const MAX_BLOCK_MS = 12; // longest time without looking for a cancel request
  * @property {boolean} [recordsChannels] - Whether ticks carry the state of the model for an inside view.
  */
 
+/**
+ * Request that parses an input, runs it, and is answered with the record that the page draws.
+ *
+ * @typedef {object} PredictRequest
+ * @property {number} id - Repeated in every response.
+ * @property {number} checkpoint - Id of the loaded checkpoint.
+ * @property {unknown} input - A text, or pixels as `ImageData` holds them.
+ * @property {string} [policy] - Halting policy; empty for the default of the checkpoint.
+ * @property {boolean} [reportsTicks] - Whether every tick is reported as it is computed.
+ */
+
 /** Checkpoints that are loaded, and the thoughts that run. */
 export class EngineHost {
   #checkpoints = new Map();
+  #taskCheckpoints = new Map();
   #cancelled = new Set();
   #running = new Set();
   #queue = Promise.resolve();
@@ -43,19 +59,21 @@ export class EngineHost {
     const { id, type } = request ?? {};
     try {
       if (type === "load") this.#load(request);
-      else if (type === "think") await this.#think(request);
+      else if (type === "think") await this.#enqueue(request, (thought) => this.#think(thought));
+      else if (type === "predict") await this.#enqueue(request, (thought) => this.#predict(thought));
       else if (type === "cancel") this.#cancel(id);
-      else if (type === "unload") this.#checkpoints.delete(request.checkpoint);
-      else throw new Error(`The engine knows load, think, cancel and unload: got ${String(type)}.`);
+      else if (type === "unload") this.#unload(request.checkpoint);
+      else throw new Error(`The engine knows load, think, predict, cancel and unload: got ${String(type)}.`);
     } catch (error) {
       this.#post({ type: "error", id, message: describeError(error) });
     }
   }
 
   /** Load a checkpoint from its files, an object or a map from names to bytes or JSON. */
-  #load({ id, files }) {
+  #load({ id, files, ...options }) {
     const checkpoint = loadCheckpoint(files instanceof Map ? files : new Map(Object.entries(files ?? {})));
     this.#checkpoints.set(id, checkpoint);
+    this.#taskCheckpoints.set(id, buildTaskCheckpoint(checkpoint, options));
     const { model, halting, task, defaultPolicy } = checkpoint;
     const { positions, classes, modelType, iterations } = model.config;
     const policies = halting.policies.map(({ name, policy }) => ({ name, policy }));
@@ -78,8 +96,13 @@ export class EngineHost {
     else this.#post({ type: "cancelled", id });
   }
 
-  /** Run a thought after those before it, because a model has one state. Look for cancel requests between ticks. */
-  async #think(request) {
+  #unload(checkpoint) {
+    this.#checkpoints.delete(checkpoint);
+    this.#taskCheckpoints.delete(checkpoint);
+  }
+
+  /** Run a thought after those before it, because a model has one state. */
+  async #enqueue(request, run) {
     const { id } = request;
     this.#running.add(id);
     const previous = this.#queue;
@@ -89,30 +112,48 @@ export class EngineHost {
     });
     await previous;
     try {
-      if (this.#cancelled.has(id)) {
-        this.#post({ type: "cancelled", id });
-        return;
-      }
-      const thought = this.#start(request);
-      let blockedSince = performance.now();
-      for (const event of thought.engine.stream(thought.encoded)) {
-        this.#post(buildTickMessage(id, event, request.recordsChannels));
-        if (event.haltReason !== null) {
-          this.#post(buildResultMessage(id, thought, thought.engine.conclude(event), request));
-          return;
-        }
-        if (performance.now() - blockedSince < MAX_BLOCK_MS) continue;
-        await waitForMessages();
-        blockedSince = performance.now();
-        if (this.#cancelled.has(id)) {
-          this.#post({ type: "cancelled", id });
-          return;
-        }
-      }
+      if (this.#cancelled.has(id)) this.#post({ type: "cancelled", id });
+      else await run(request);
     } finally {
       finish();
       this.#running.delete(id);
       this.#cancelled.delete(id);
+    }
+  }
+
+  /** Answer a `think` request. */
+  async #think(request) {
+    const { id } = request;
+    const thought = this.#start(request);
+    await this.#consume(id, thought.engine.stream(thought.encoded), (event) => {
+      this.#post(buildTickMessage(id, event, request.recordsChannels));
+      if (event.haltReason !== null)
+        this.#post(buildResultMessage(id, thought, thought.engine.conclude(event), request));
+    });
+  }
+
+  /** Answer a `predict` request. */
+  async #predict({ id, checkpoint, input, policy, reportsTicks }) {
+    const source = this.#taskCheckpoints.get(checkpoint);
+    if (!source) throw new Error("This checkpoint is not loaded: load it first.");
+    const prediction = new Prediction(source, input, policy ?? "");
+    await this.#consume(id, prediction.run(), (event) => {
+      if (reportsTicks) this.#post({ type: "tick", id, ...prediction.describeTick(event) });
+      if (event.haltReason !== null) this.#post({ type: "record", id, record: prediction.conclude(event) });
+    });
+  }
+
+  /** Compute the ticks of a thought, and look for cancel requests between them. */
+  async #consume(id, events, onTick) {
+    let blockedSince = performance.now();
+    for (const event of events) {
+      onTick(event);
+      if (performance.now() - blockedSince < MAX_BLOCK_MS || event.haltReason !== null) continue;
+      await waitForMessages();
+      blockedSince = performance.now();
+      if (!this.#cancelled.has(id)) continue;
+      this.#post({ type: "cancelled", id });
+      return;
     }
   }
 
@@ -129,6 +170,13 @@ export class EngineHost {
     const limit = computeConfidenceLimit(halting, features, Boolean(origin.isShifted), origin.shiftedAccuracy ?? null);
     return { checkpoint, engine, encoded, limit };
   }
+}
+
+/** Add its task to a checkpoint; null if the browser has no such task, so that only `think` requests are possible. */
+function buildTaskCheckpoint(checkpoint, { name = "", digitImages = null, accuracies = {}, guarantees = {} }) {
+  if (!checkpoint.task.task) return null;
+  const task = buildTask(checkpoint.task, { digitImages: digitImages ? readDigitImages(digitImages) : null });
+  return { name, checkpoint, task, accuracies, guarantees };
 }
 
 /** Build the message of a tick: copies of its outputs, and of the state of the model if it is recorded. */
@@ -190,6 +238,6 @@ function waitForMessages() {
 
 /** Return an error as one sentence; a defect of the engine is named as such. */
 function describeError(error) {
-  const isExpected = error instanceof Error && error.constructor === Error;
+  const isExpected = error instanceof InputError || (error instanceof Error && error.constructor === Error);
   return isExpected ? error.message : `The engine failed: ${String(error?.message ?? error).split("\n")[0]}.`;
 }

@@ -5,6 +5,7 @@
  *
  *     load    {id, files}             -> loaded {id, checkpoint, policies, ...}
  *     think   {id, checkpoint, ...}   -> tick {id, ...} for every tick, then result {id, ...}; see `ThinkRequest`
+ *     predict {id, checkpoint, input} -> record {id, record}; see `PredictRequest`
  *     cancel  {id}                    -> cancelled {id}
  *     unload  {checkpoint}
  *
