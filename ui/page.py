@@ -1,12 +1,15 @@
 """The page: tabs, theme and introduction."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
+from starlette.routing import Route
 
 from ui.auth.access import Access
 from ui.paths import EXAMPLES_DIR, STATIC_DIR
 from ui.server.gradio_patches import ApiBlocks, install_error_sentence, install_page_head
+from ui.server.weight_route import build_weight_route
 from ui.services.inference_service import InferenceService
 from ui.services.training_service import TrainingService
 from ui.static_files import build_page_script, build_preload_links, build_route
@@ -66,11 +69,16 @@ def build_page(
                     train.build_train_tab(training_service, inference_service, access, page, tabs, checkpoint)
             with gr.Tab("Models", id="models"):
                 models.build_models_tab(inference_service, page, tabs, checkpoint)
+    page.extra_routes = (build_weight_route(inference_service.browser_checkpoints),)
     return page
 
 
-def get_launch_options() -> dict[str, Any]:
-    """Return the options with which the page is mounted or launched: appearance and limits for clients."""
+def get_launch_options(extra_routes: Sequence[Route] = ()) -> dict[str, Any]:
+    """Return the options with which the page is mounted or launched: appearance and limits for clients.
+
+    Args:
+        extra_routes: Routes of the page besides those of the modules.
+    """
     return {
         "theme": build_theme(),
         "css": CSS,
@@ -81,7 +89,7 @@ def get_launch_options() -> dict[str, Any]:
         "show_error": False,
         "head": f"{build_preload_links()}\n{build_page_script()}",
         "favicon_path": str(STATIC_DIR / "favicon.png"),
-        "app_kwargs": {"routes": [build_route()]},
+        "app_kwargs": {"routes": [build_route(), *extra_routes]},
     }
 
 

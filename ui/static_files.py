@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from ui.paths import STATIC_DIR
 
-MODULE_PATH = r"/modules/[0-9a-f]{16}/[a-z-]+(/[a-z-]+){1,2}\.js"  # regular expression of every path that is served
+MODULE_PATH = r"/modules/[0-9a-f]{16}/[a-z-]+(/[a-z0-9-]+){1,3}\.js"  # regular expression of every path that is served
 HEADERS = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
 ENGINE_PREFIX = "ctm/"  # modules of the JavaScript engine
 LOAD_FAILED = "This part of the page could not be loaded. Reload the page."
@@ -88,8 +88,9 @@ def build_preload_links() -> str:
 
 
 def build_page_script() -> str:
-    """Return the element for the head of the page that runs what belongs to no component."""
-    return f'<script type="module" src="{get_module_url("common/menus.js")}"></script>'
+    """Return the element for the head of the page that runs what belongs to no component: menus, and models in the browser."""
+    paths = ("common/menus.js", "ctm/page.js")
+    return "\n".join(f'<script type="module" src="{get_module_url(path)}"></script>' for path in paths)
 
 
 def build_route() -> Route:

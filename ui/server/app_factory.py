@@ -133,5 +133,5 @@ def create_fastapi_app(blocks: gr.Blocks, access: Access, mcp_server: bool = Fal
         root_path=os.environ.get("GRADIO_ROOT_PATH"),
         enable_monitoring=False,
         mcp_server=mcp_server,
-        **page.get_launch_options(),
+        **page.get_launch_options(getattr(blocks, "extra_routes", ())),
     )

@@ -31,6 +31,7 @@ from fastapi import FastAPI
 from gradio import state_holder
 from gradio.utils import LRUCache
 from starlette.requests import HTTPConnection
+from starlette.routing import Route
 
 GRADIO_VERSION = "6.31.0"
 assert gr.__version__ == GRADIO_VERSION, (
@@ -89,7 +90,12 @@ class ApiBlocks(gr.Blocks):
 
     Every input of a public endpoint that has a method `parse_argument` gets the value that it returns. A missing argument is
     passed as None.
+
+    Attributes:
+        extra_routes: Routes that are served besides those of Gradio.
     """
+
+    extra_routes: tuple[Route, ...] = ()
 
     def validate_inputs(self, block_fn: Any, inputs: list[Any]) -> None:
         """Check the arguments of an event before Gradio reads them, and replace them by what they mean.

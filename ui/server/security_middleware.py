@@ -28,6 +28,7 @@ from ui.server.client_limits import BODY_TIMEOUT_S, ClientLimits
 from ui.server.request_errors import ErrorSentences, LimitExceeded, RequestRejected
 from ui.server.request_info import get_client_address, is_same_origin
 from ui.server.uploads import list_files, prune_uploads
+from ui.server.weight_route import WEIGHT_PATH
 from ui.static_files import MODULE_PATH
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ ALLOWED_GET_PATHS = re.compile(
     r"/|/(config|gradio_api/(info|app_id|user|login_check))/?|/(gradio_api/)?theme\.css|/(favicon\.ico|robots\.txt|manifest\.json)"
     r"|/pwa_icon(/\d+)?|/(assets|static|svelte)/.+|/(login/huggingface|login/callback|logout|admin/login)"
     rf"|/gradio_api/(file=/.+|heartbeat/{ID_PATTERN}|queue/(data|status)|upload_progress|call/(v2/)?\w+/{ID_PATTERN})"
-    rf"|{MODULE_PATH}"
+    rf"|{MODULE_PATH}|{WEIGHT_PATH}"
 )
 ALLOWED_POST_PATHS = re.compile(
     r"/gradio_api/(upload|run/predict|queue/join|cancel|reset|call/(v2/)?\w+)|/admin/(login|logout)"

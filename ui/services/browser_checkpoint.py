@@ -1,18 +1,32 @@
-"""What a browser needs to run a checkpoint: its files, and what the engine cannot compute from them."""
+"""What a browser needs to run a checkpoint: its files, and what the engine cannot compute from them.
+
+A checkpoint runs in the browser if a visitor can download and compute it quickly: at most `MAX_WEIGHT_BYTES` and
+`MAX_UNROLL_FLOPS`.
+"""
 
 import hashlib
 import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
 from ctm.checkpoint import CONFIG_NAME, WEIGHTS_NAME
 from ctm.checkpoint.metadata import HaltingMetadata, read_metadata
 from inference.halting.stored_policies import get_guarantee
+from training.data.image_inputs import read_image_input
+from training.pipeline import Pipeline
 from training.tasks.digits import load_images
 from training.tasks.splits import TEST
 
 MAX_WEIGHT_BYTES = 20 * 2**20  # what a visitor downloads
+MAX_UNROLL_FLOPS = 10**9
+MAX_LISTED = 256  # checkpoints whose addresses are known
 FILE_NAMES = (CONFIG_NAME, "task.json", "halting.json", WEIGHTS_NAME)
 DIGITS_NAME = "digits.bin"
 DIGIT_TASKS = ("qamnist",)  # tasks whose inputs name bundled test images of digits
@@ -109,3 +123,76 @@ def build_manifest(checkpoint: BrowserCheckpoint, base_url: str) -> dict[str, An
         "accuracies": checkpoint.accuracies,
         "guarantees": checkpoint.guarantees,
     }
+
+
+@torch.inference_mode()
+def count_unroll_flops(pipeline: Pipeline) -> int | None:
+    """Count the floating-point operations of all ticks on one example; None if the task has no example input."""
+    task = pipeline.task
+    examples = list(task.get_examples()[:1])
+    if not examples and task.supports_generation:
+        examples = [task.generate_input(0)]
+    if not examples:
+        return None
+    example = examples[0] if task.input_type == "text" else read_image_input(examples[0]).to_array()
+    inputs = task.parse_input(example).inputs
+    with FlopCounterMode(display=False) as counter:
+        pipeline.model(inputs)
+    return counter.get_total_flops()
+
+
+class BrowserCheckpoints:
+    """Checkpoints that browsers may load, by name and by digest. Thread-safe.
+
+    Args:
+        get_dir: Returns the directory of a local checkpoint.
+        get_pipeline: Returns the loaded checkpoint, which counts its operations.
+    """
+
+    def __init__(self, get_dir: Callable[[str], Path], get_pipeline: Callable[[str], Pipeline]) -> None:
+        self._get_dir = get_dir
+        self._get_pipeline = get_pipeline
+        self._by_name: OrderedDict[str, tuple[tuple[int, ...], BrowserCheckpoint | None]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, name: str) -> BrowserCheckpoint | None:
+        """Return the files of a checkpoint; None if it is too large for a browser.
+
+        Raises:
+            ValueError: The checkpoint does not exist or is invalid.
+        """
+        checkpoint_dir = self._get_dir(name)
+        stamp = tuple(path.stat().st_mtime_ns for path in sorted(checkpoint_dir.iterdir()))
+        with self._lock:
+            known = self._by_name.get(name)
+        if known is None or known[0] != stamp:
+            known = stamp, self._build(name, checkpoint_dir)
+        with self._lock:
+            self._by_name[name] = known
+            self._by_name.move_to_end(name)
+            while len(self._by_name) > MAX_LISTED:
+                self._by_name.popitem(last=False)
+        return known[1]
+
+    def _build(self, name: str, checkpoint_dir: Path) -> BrowserCheckpoint | None:
+        pipeline = self._get_pipeline(name)
+        if not (checkpoint_dir / "task.json").is_file() or pipeline.task.name == "raw":
+            return None
+        flops = count_unroll_flops(pipeline)
+        if flops is None or flops > MAX_UNROLL_FLOPS:
+            return None
+        return build_browser_checkpoint(name, checkpoint_dir, pipeline.task.name)
+
+    def read(self, digest: str, file_name: str) -> bytes | None:
+        """Return a file of a checkpoint that `get` returned; None if there is none, or if it has changed since.
+
+        Args:
+            digest: Digest of the checkpoint.
+            file_name: Name of the file.
+        """
+        with self._lock:
+            found = [entry for _, entry in self._by_name.values() if entry is not None and entry.digest == digest]
+        try:
+            return found[0].read(file_name) if found else None
+        except (KeyError, OSError):
+            return None

@@ -16,6 +16,7 @@ from inference.dynamic_batcher import MAX_BATCH_SIZE
 from training.pipeline import MAX_TEXT_CHARS, build_response
 from training.tasks import Task
 from training.tasks.base import IncompleteInputError
+from ui.services.browser_checkpoint import BrowserCheckpoints, build_manifest
 from ui.services.example_files import ExampleFiles
 from ui.services.halting_view_model import PolicyOption, build_halting_view, build_policy_options, summarize_metrics
 from ui.services.image_decoding import decode_image, encode_data_url
@@ -68,6 +69,9 @@ class InferenceService:
         self.catalog = catalog
         self._models = ModelCache(catalog, max_batch_size)
         self._example_files = ExampleFiles()
+        self.browser_checkpoints = BrowserCheckpoints(
+            catalog.get_local_dir, lambda name: self._models.load(name).pipeline
+        )
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -103,6 +107,17 @@ class InferenceService:
             return task.get_examples()
         examples = preview.inputs if preview.input_type == "text" else self._example_files.list_paths(preview)
         return list(examples) or task.get_examples()
+
+    def get_browser_manifest(self, name: str) -> dict[str, Any] | None:
+        """Return what a browser needs to run a checkpoint, see `build_manifest`; None if only the server can.
+
+        Loads the checkpoint the first time.
+        """
+        try:
+            checkpoint = self.browser_checkpoints.get(name)
+        except (ValueError, OSError):  # the user who runs it gets the error
+            return None
+        return checkpoint and build_manifest(checkpoint, f"weights/{checkpoint.digest}")
 
     def get_halting_view(self, name: str) -> dict[str, Any]:
         """Return the data of the halting view of a local checkpoint, see `build_halting_view`."""

@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
@@ -32,10 +32,22 @@ from ui.tabs.think_inputs import build_editor_value_from_image, build_image_inpu
 
 NO_CHECKPOINT_MESSAGE = "There is no model yet. Train one: `python -m training train configs/digits.yaml`."
 MAX_SEED = 2**31
-# Run in the browser. The other outputs of a prediction ignore a late result themselves; a Plotly figure cannot.
-JS_CLEAR_LATE_FIGURE = (
-    "(selected, record) => (record?.checkpoint && record.checkpoint !== selected ? null : { __type__: 'update' })"
-)
+MAX_REASON_CHARS = 300
+# Predict in the browser, see ctm/page.js. Returns the thought, the figure, its section, the comparison, and the outcome: whether
+# the server has to compute it, and why.
+JS_PREDICT = """async (value, checkpoint, policy, compared, manifest, isEnabled) => {
+  const unchanged = { __type__: "update" };
+  const mayRun = isEnabled && manifest && !compared?.length && globalThis.ctm;
+  const outcome = mayRun ? await globalThis.ctm.predict("KIND", value, policy, manifest) : { reason: "" };
+  const result = { asksServer: typeof outcome.reason === "string", reason: outcome.reason ?? "" };
+  if (outcome.problem) return [{ problem: outcome.problem, checkpoint }, unchanged, unchanged, unchanged, result];
+  if (!outcome.record) return [unchanged, unchanged, unchanged, unchanged, result];
+  return [outcome.record, null, { __type__: "update", open: false }, { checkpoint, rows: [] }, result];
+}"""
+JS_ASK_SERVER = """(outcome) => {
+  if (outcome?.asksServer) document.querySelector("#BUTTON").click();
+  return [];
+}"""
 
 
 def build_think_tab(inference_service: InferenceService) -> gr.Dropdown | None:
@@ -100,6 +112,16 @@ class ThinkTab:
                 elem_id="policy-text",
                 interactive=True,
             )
+        manifest = self.inference_service.get_browser_manifest(first.name)
+        self.manifest = gr.JSON(manifest, visible=False)
+        self.outcome = gr.JSON(visible=False)
+        self.in_browser = gr.Checkbox(
+            True,
+            label="Compute in this browser",
+            info="Off: the server computes the answer.",
+            visible=manifest is not None,
+            elem_id="in-browser",
+        )
         self.compare_with = gr.Dropdown(
             self.inference_service.list_comparison_choices(first.name),
             value=[],
@@ -114,7 +136,9 @@ class ThinkTab:
         self.comparison = build_html_component("compare", "comparison", {"selected": first.name})
         self.thought = build_thought_view({"selected": first.name})
         has_ticks = first.iterations > 1
-        with gr.Accordion("Zoomable chart", open=False, visible=has_ticks) as self.figure_section:
+        with gr.Accordion(
+            "Zoomable chart", open=False, visible=has_ticks, elem_id="figure-section"
+        ) as self.figure_section:
             self.figure = gr.Plot(show_label=False, elem_id="figure")
         with gr.Accordion(
             "Accuracy versus thinking time", open=False, visible=has_ticks, elem_id="halting-section"
@@ -143,9 +167,12 @@ class ThinkTab:
                 self.halting,
                 self.figure_section,
                 self.halting_section,
+                self.manifest,
+                self.in_browser,
             ],
             **PRIVATE_EVENT,
         )
+        self.figure_section.expand(build_figure, self.thought, self.figure, **PRIVATE_EVENT)
         self._connect_policy()
         self._connect_images()
         self._connect_texts()
@@ -175,24 +202,36 @@ class ThinkTab:
     @property
     def _outputs(self) -> list[Any]:
         """Return the components that show a prediction."""
-        return [self.thought, self.figure, self.comparison]
+        return [self.thought, self.figure, self.figure_section, self.comparison]
 
-    def _connect_prediction(self, trigger: Callable[..., Any], predict: Callable[..., Updates], source: Any) -> None:
-        """Run a prediction when an event happens.
+    def _connect_prediction(
+        self, triggers: Sequence[Callable[..., Any]], predict: Callable[..., Updates], source: Any, kind: str
+    ) -> None:
+        """Run a prediction when an event happens: in the browser, or else on the server.
 
         Args:
-            trigger: Method of a component or of an event that adds a listener, such as `button.click`.
-            predict: Handler of the prediction.
+            triggers: Methods of components or of events that add a listener, such as `button.click`.
+            predict: Handler of the prediction on the server.
             source: Component that holds the input.
+            kind: Kind of input: "text", "drawing" or "upload".
         """
-        event = trigger(predict, [source, *self._options], self._outputs, **PRIVATE_EVENT | INFERENCE_EVENT)
-        event.then(None, [self.checkpoint, self.thought], self.figure, js=JS_CLEAR_LATE_FIGURE, **PRIVATE_EVENT)
+        server_button = gr.Button(visible="hidden", elem_id=f"ask-server-{source.elem_id}")
+        server_button.click(
+            predict, [source, *self._options, self.outcome], self._outputs, **PRIVATE_EVENT | INFERENCE_EVENT
+        )
+        inputs = [source, *self._options, self.manifest, self.in_browser]
+        for trigger in triggers:
+            event = trigger(
+                None, inputs, [*self._outputs, self.outcome], js=JS_PREDICT.replace("KIND", kind), **PRIVATE_EVENT
+            )
+            event.then(
+                None, self.outcome, None, js=JS_ASK_SERVER.replace("BUTTON", server_button.elem_id), **PRIVATE_EVENT
+            )
 
     def _connect_images(self) -> None:
         images = self.images
-        self._connect_prediction(images.run_drawing.click, self._predict_drawing, images.sketchpad)
-        self._connect_prediction(images.run_editor.click, self._predict_drawing, images.editor)
-        self._connect_prediction(images.run_upload.click, self._predict_image, images.upload)
+        self._connect_prediction([images.run_drawing.click], self._predict_drawing, images.sketchpad, "drawing")
+        self._connect_prediction([images.run_editor.click], self._predict_drawing, images.editor, "drawing")
         images.regenerate.click(
             lambda name: self._generate_image(name)[images.editor], self.checkpoint, images.editor, **PRIVATE_EVENT
         )
@@ -201,17 +240,16 @@ class ThinkTab:
         )
         shown = [images.upload, images.editor, images.sketchpad]
         opened = images.examples.click(self._open_example, [images.examples, self.checkpoint], shown, **PRIVATE_EVENT)
-        self._connect_prediction(opened.then, self._predict_image, images.upload)
         generated = images.generate.click(self._generate_image, self.checkpoint, shown[:2], **PRIVATE_EVENT)
-        self._connect_prediction(generated.then, self._predict_image, images.upload)
+        triggers = (images.run_upload.click, opened.then, generated.then)
+        self._connect_prediction(triggers, self._predict_image, images.upload, "upload")
 
     def _connect_texts(self) -> None:
         texts = self.texts
         opened = texts.examples.click(lambda sample: sample[0], texts.examples, texts.text, **PRIVATE_EVENT)
         generated = texts.generate.click(self._generate_text, self.checkpoint, texts.text, **PRIVATE_EVENT)
         triggers = (texts.run_text.click, texts.text.submit, opened.then, generated.then)
-        for trigger in triggers:
-            self._connect_prediction(trigger, self._predict_text, texts.text)
+        self._connect_prediction(triggers, self._predict_text, texts.text, "text")
         texts.editor.input(None, texts.editor, texts.text, js=JS_EDITOR_TO_TEXT, **PRIVATE_EVENT)
         texts.text.change(  # Gradio's `input` event does not fire on paste
             None, [texts.text, texts.editor], texts.editor, js=JS_TEXT_TO_EDITOR, **PRIVATE_EVENT
@@ -225,6 +263,7 @@ class ThinkTab:
     def _select_checkpoint(self, name: str) -> Updates:
         info = self._get_info(name)
         has_ticks = info.iterations > 1
+        manifest = self.inference_service.get_browser_manifest(name)
         return {
             **self.images.build_updates(self.inference_service, info),
             **self.texts.build_updates(self.inference_service, info),
@@ -239,8 +278,10 @@ class ThinkTab:
             self.figure: None,
             self.comparison: {"selected": name},
             self.halting: self.inference_service.get_halting_view(name),
-            self.figure_section: gr.Accordion(visible=has_ticks),
+            self.figure_section: gr.Accordion(visible=has_ticks, open=False),
             self.halting_section: gr.Accordion(visible=has_ticks),
+            self.manifest: manifest,
+            self.in_browser: gr.Checkbox(visible=manifest is not None),
         }
 
     def _describe_policy(self, name: str, policy: str) -> gr.Dropdown:
@@ -259,7 +300,12 @@ class ThinkTab:
         return self._predict(lambda: text or "", *options)
 
     def _predict(
-        self, load_input: Callable[[], Any], name: str, policy: str, comparison_choices: list[str] | None
+        self,
+        load_input: Callable[[], Any],
+        name: str,
+        policy: str,
+        comparison_choices: list[str] | None,
+        outcome: dict[str, Any] | None,
     ) -> Updates:
         """Run a prediction and the comparison. An error appears above the former thought, because users look there.
 
@@ -268,6 +314,7 @@ class ThinkTab:
             name: Name of the checkpoint.
             policy: Halting policy as text.
             comparison_choices: What to compare the prediction with.
+            outcome: What the browser did before, see `JS_PREDICT`; its reason is added to the sentence.
         """
         try:
             user_input = load_input()
@@ -276,8 +323,9 @@ class ThinkTab:
         except ValueError as error:
             return {self.thought: {"problem": str(error), "checkpoint": name}}
         return {
-            self.thought: record,
-            self.figure: build_figure(record),
+            self.thought: add_sentence(record, outcome),
+            self.figure: None,
+            self.figure_section: gr.Accordion(open=False),
             self.comparison: {"checkpoint": name, "rows": rows},
         }
 
@@ -311,11 +359,26 @@ class ThinkTab:
         }
 
 
-def build_figure(record: dict[str, Any]) -> PlotData | None:
-    """Return the zoomable figure of a thought; None for a feed-forward model, which has a single answer."""
-    if record["iterations"] == 1:
+def build_figure(record: Any) -> PlotData | None:
+    """Return the zoomable figure of a thought; None without a record, and for a feed-forward model, which has a single answer.
+
+    Args:
+        record: Value of the thought view. It comes from the browser, so it may be anything.
+    """
+    try:
+        if record["iterations"] == 1:
+            return None
+        return PlotData(type="plotly", plot=json.dumps(build_thought_figure(record)))
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
         return None
-    return PlotData(type="plotly", plot=json.dumps(build_thought_figure(record)))
+
+
+def add_sentence(record: dict[str, Any], outcome: dict[str, Any] | None) -> dict[str, Any]:
+    """Return a record whose sentence says why the browser did not compute it."""
+    reason = outcome.get("reason") if isinstance(outcome, dict) else None
+    if not isinstance(reason, str) or not reason:
+        return record
+    return record | {"sentence": f"{record['sentence']} {reason[:MAX_REASON_CHARS]}"}
 
 
 def decode_upload(path: str | None) -> np.ndarray:

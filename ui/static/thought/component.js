@@ -152,7 +152,7 @@ export class ThoughtComponent {
 
   /** Write what does not change with the tick: titles, legends, captions, and which panels there are. */
   #prepare() {
-    const { ticks, milliseconds, sentence, guarantee } = this.#thought;
+    const { ticks, milliseconds, isFromBrowser, sentence, guarantee } = this.#thought;
     const { head, note, transport, slider } = this.#parts;
     head.dataset.sentence = sentence;
     this.#parts.verdict.textContent = describeVerdict(this.#thought);
@@ -160,7 +160,7 @@ export class ThoughtComponent {
     this.#parts.verdict.hidden = !this.#parts.verdict.textContent;
     this.#parts.guarantee.textContent = guarantee;
     this.#parts.guarantee.hidden = !guarantee;
-    note.textContent = describeDuration(milliseconds, ticks);
+    note.textContent = describeDuration(milliseconds, ticks, isFromBrowser);
     transport.hidden = ticks === 1;
     slider.max = String(ticks);
     this.#arrange();

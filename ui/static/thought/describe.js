@@ -67,9 +67,11 @@ export function describeInterimAnswer({ labels }, tick) {
  *
  * @param {number | null} milliseconds - The duration; null if it is unknown.
  * @param {number} ticks - Ticks that were used.
- * @returns {string} Such as "Computed in 6.4 ms, replayed in slow motion."; empty if there is nothing to say.
+ * @param {boolean} isFromBrowser - Whether this browser computed it, and not the server.
+ * @returns {string} Such as "Computed in 6.4 ms in your browser, replayed in slow motion."; empty if there is nothing to say.
  */
-export function describeDuration(milliseconds, ticks) {
+export function describeDuration(milliseconds, ticks, isFromBrowser) {
   if (milliseconds === null) return ticks > 1 ? "Replayed in slow motion." : "";
-  return `Computed in ${formatDuration(milliseconds)}${ticks > 1 ? ", replayed in slow motion" : ""}.`;
+  const place = isFromBrowser ? "in your browser" : "on the server";
+  return `Computed in ${formatDuration(milliseconds)} ${place}${ticks > 1 ? ", replayed in slow motion" : ""}.`;
 }

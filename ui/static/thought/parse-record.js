@@ -49,6 +49,7 @@ const MAX_LABEL = 80; // characters
  * @property {boolean} isUnfamiliar - Whether the input is unlike the training data.
  * @property {string} guarantee - The guarantee of the halting policy; empty if there is none.
  * @property {number | null} milliseconds - How long it took.
+ * @property {boolean} isFromBrowser - Whether this browser computed it.
  * @property {number[] | null} energy - Energy by tick.
  * @property {number[] | null} chance - Chance of being right by tick, 0 to 1.
  * @property {number[]} certainty - Certainty by tick, 0 to 1.
@@ -88,6 +89,7 @@ export function parseRecord(value) {
     isUnfamiliar: readText(record.unfamiliar) !== "",
     guarantee: readText(record.promise),
     milliseconds: isNumber(record.milliseconds) ? record.milliseconds : null,
+    isFromBrowser: record.computed_by === "browser",
     ...parseQuantities(record, ticks),
     inputTicks: readInteger(record.listening, 0, MAX_TICKS),
     answer,
