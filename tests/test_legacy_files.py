@@ -83,6 +83,8 @@ RENAMED_TASK_SETTINGS = {
         "missed": "missing_rate",
     },
 }
+# Settings that 0.1.0 did not have, with the values that keep its behaviour.
+NEW_SETTINGS: dict[str, dict[str, Any]] = {"train": {"report_to": "none"}, "publish": {"example_images": False}}
 RENAMED_INIT_MODES = {"fitting": "matching", "grown": "expand"}
 
 
@@ -106,6 +108,9 @@ def to_current_settings(settings: dict[str, Any]) -> dict[str, Any]:
     if "train" in current:
         mode = current["train"]["init_mode"]
         current["train"]["init_mode"] = RENAMED_INIT_MODES.get(mode, mode)
+    for group, defaults in NEW_SETTINGS.items():
+        if group in current:
+            current[group] |= defaults
     return current
 
 

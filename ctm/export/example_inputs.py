@@ -30,5 +30,5 @@ def build_example_input(model: TickModel) -> tuple[TensorSpec, Tensor]:
     channels = 1 if backbone == "mnist_backbone" else model.in_features or 1
     if backbone == "none":
         return TensorSpec(INPUT_NAME, (BATCH, "features"), "raw input"), torch.zeros(EXAMPLE_ROWS, channels)
-    spec = TensorSpec(INPUT_NAME, (BATCH, "channels", HEIGHT, WIDTH), "images")
+    spec = TensorSpec(INPUT_NAME, (BATCH, "channels", HEIGHT, WIDTH), "pixels, normalised")
     return spec, torch.zeros(EXAMPLE_ROWS, channels, EXAMPLE_HEIGHT, EXAMPLE_WIDTH)

@@ -241,7 +241,7 @@ test("a host cancels a thought between ticks and answers errors in one sentence"
     [{ type: "think", checkpoint: 1, ...input, policy: "nonsense" }, /is not a halting rule/],
     [{ type: "think", checkpoint: 1, values: [1], shape: [1] }, /numbers and a shape/],
     [{ type: "load", files: { "config.json": new Uint8Array(3) } }, /config\.json is not valid JSON/],
-    [{ type: "sing" }, /knows load, think, cancel and unload/],
+    [{ type: "sing" }, /knows load, think, predict, cancel and unload/],
     [undefined, /knows load/],
   ];
   for (const [request, pattern] of wrong) {

@@ -329,7 +329,8 @@ def test_a_run_that_cannot_be_published_is_not_started(online_training_service, 
     _, run_dir = start_run(
         online_training_service, publish={"repo": "alice/new", "private": True, "interval_minutes": 15}
     )
-    assert run_dir.load_config().publish.model_dump() == {"repo": "alice/new", "private": True, "interval_minutes": 15}
+    expected = {"repo": "alice/new", "private": True, "interval_minutes": 15, "example_images": False}
+    assert run_dir.load_config().publish.model_dump() == expected
     assert "alice/new" not in run_dir.read_command(), "the command has no publish settings"
 
 
