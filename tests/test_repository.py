@@ -21,6 +21,7 @@ TEXT_SUFFIXES = {
     ".css",
     ".html",
     ".ini",
+    ".ipynb",
     ".js",
     ".json",
     ".md",
