@@ -75,7 +75,7 @@ def server_url(checkpoints_dir) -> Iterator[str]:
     """Serve the page with the small checkpoints. Yield the address."""
     blocks = page.build_page(make_inference_service(checkpoints_dir))
     blocks.queue(max_size=64)
-    _, address, _ = blocks.launch(prevent_thread_lock=True, quiet=True, **page.get_launch_options())
+    _, address, _ = blocks.launch(prevent_thread_lock=True, quiet=True, **page.get_launch_options(blocks.extra_routes))
     yield address
     blocks.close()
 

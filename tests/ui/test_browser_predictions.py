@@ -1,0 +1,115 @@
+"""Test predictions that the visitor's browser computes: no event reaches the server, and the server computes what it cannot."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Page, Request, Route, expect
+
+from tests.ui.test_browser import browser, choose, draw_one, locate_sentence
+
+__all__ = ["browser"]
+pytestmark = pytest.mark.browser
+
+EVENT_PATH = "/gradio_api/queue/join"
+DURATION = "#thought [data-thought=note]"
+
+
+@contextmanager
+def record_events(page: Page) -> Iterator[list[str]]:
+    """Collect the events that the page sends to the server."""
+    events: list[str] = []
+
+    def record(request: Request) -> None:
+        if EVENT_PATH in request.url:
+            events.append(request.post_data or "")
+
+    page.on("request", record)
+    yield events
+    page.remove_listener("request", record)
+
+
+@pytest.fixture
+def page(browser, server_url) -> Iterator[Page]:
+    """Yield the loaded page. An error in its scripts fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000}, reduced_motion="reduce")
+    new_page = context.new_page()
+    errors: list[str] = []
+    new_page.on("pageerror", lambda error: errors.append(str(error)))
+    new_page.goto(server_url)
+    new_page.wait_for_selector("#drawing canvas")
+    yield new_page
+    context.close()
+    assert not errors, errors
+
+
+def run_text(page: Page, text: str) -> None:
+    """Type a sequence and run the model."""
+    page.locator("#sequence textarea, #sequence input").first.fill(text)
+    page.click("#run-text")
+
+
+def test_a_prediction_in_the_browser_sends_nothing_to_the_server(page):
+    draw_one(page)
+    page.click("#run-drawing")
+    expect(page.locator(DURATION)).to_contain_text("in your browser")
+    with record_events(page) as events:
+        page.click("#drawing .sketchpad-clear")
+        draw_one(page)
+        page.click("#run-drawing")
+        page.wait_for_timeout(1_000)
+        expect(page.locator(DURATION)).to_contain_text("in your browser")
+    assert not [event for event in events if "ask-server" in event]
+    assert events == []
+
+
+def test_the_browser_and_the_server_give_the_same_answer(page):
+    choose(page, "#checkpoint", "parity-16")
+    expect(page.locator("#run-text")).to_be_visible()
+    page.locator("#policy-text textarea, #policy-text input").fill("certainty>0.9|ticks=4")
+    run_text(page, "1011")
+    expect(page.locator(DURATION)).to_contain_text("in your browser")
+    sentence = locate_sentence(page).inner_text()
+    page.locator("#in-browser input").uncheck()
+    page.click("#run-text")
+    expect(page.locator(DURATION)).to_contain_text("on the server")
+    assert locate_sentence(page).inner_text() == sentence
+
+
+def test_an_invalid_input_is_reported_without_the_server(page):
+    choose(page, "#checkpoint", "parity-16")
+    expect(page.locator("#run-text")).to_be_visible()
+    run_text(page, "1011")
+    expect(page.locator(DURATION)).to_contain_text("in your browser")
+    with record_events(page) as events:
+        run_text(page, "10x")
+        expect(page.locator("#thought [data-thought=empty]")).to_contain_text("Bits are 0 and 1 only, got 'x'.")
+    assert not [event for event in events if '"10x"' in event and "parity" in event and "outcome" in event]
+    expect(locate_sentence(page)).to_be_visible()
+
+
+def test_the_server_computes_what_the_browser_cannot_and_says_why(page):
+    def fail(route: Route) -> None:
+        route.fulfill(status=500, body="")
+
+    page.route("**/weights/**", fail)
+    draw_one(page)
+    page.click("#run-drawing")
+    expect(page.locator(DURATION)).to_contain_text("on the server")
+    expect(locate_sentence(page)).to_contain_text(
+        "This browser could not load the model (the server answered 500), so the server computed this."
+    )
+    page.unroute("**/weights/**", fail)
+    page.click("#run-drawing")
+    expect(page.locator(DURATION)).to_contain_text("in your browser")
+
+
+def test_a_comparison_is_computed_by_the_server(page):
+    choose(page, "#checkpoint", "parity-16")
+    expect(page.locator("#run-text")).to_be_visible()
+    page.locator("#compare-with input").click()
+    page.get_by_role("option").first.click()
+    page.keyboard.press("Escape")
+    run_text(page, "1011")
+    expect(page.locator(DURATION)).to_contain_text("on the server")
+    expect(page.locator("#comparison")).to_contain_text("Your rule")
