@@ -55,6 +55,7 @@ def page(browser, server_url) -> Iterator[Page]:
 
 def draw_one(page: Page) -> None:
     """Draw a vertical stroke on the sketchpad."""
+    page.locator("#drawing canvas").scroll_into_view_if_needed()
     box = page.locator("#drawing canvas").bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"]
     page.mouse.move(x, y + 0.2 * box["height"])

@@ -150,7 +150,7 @@ def test_the_schedule_panel_shows_the_input_and_the_attention_of_each_phase(show
 def test_a_record_of_one_tick_has_no_playback_controls(show):
     page = show(sample_records.make_single_tick_record())
     expect(locate_part(page, "transport")).to_be_hidden()
-    expect(locate_part(page, "note")).to_have_text("Computed in 12 ms.")
+    expect(locate_part(page, "note")).to_have_text("Computed in 12 ms on the server.")
     expect(locate_part(page, "answer-title")).to_have_text("Answer")
     assert list_task_panels(page) == []
     expect(locate_part(show(sample_records.make_ctc_record()), "transport")).to_be_visible()

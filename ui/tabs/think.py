@@ -305,7 +305,7 @@ class ThinkTab:
         name: str,
         policy: str,
         comparison_choices: list[str] | None,
-        outcome: dict[str, Any] | None,
+        outcome: dict[str, Any] | None = None,
     ) -> Updates:
         """Run a prediction and the comparison. An error appears above the former thought, because users look there.
 

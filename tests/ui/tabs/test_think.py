@@ -6,7 +6,7 @@ import pytest
 from tests.ui.conftest import make_checkpoint, make_inference_service
 from ui.services.image_decoding import decode_image
 from ui.tabs.policy_choices import CUSTOM_POLICY, CUSTOM_POLICY_INFO
-from ui.tabs.think import ThinkTab
+from ui.tabs.think import ThinkTab, build_figure
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,25 @@ def test_a_hint_with_asterisks_is_no_markdown(tab):
 def test_a_prediction_of_every_kind_of_answer_has_a_zoomable_chart(tab, name, text):
     updates = tab._predict_text(text, name, "", [])
     assert updates[tab.thought]["checkpoint"] == name
-    assert updates[tab.figure].type == "plotly"
+    assert updates[tab.figure] is None and updates[tab.figure_section].open is False, (
+        "the chart is built when it is opened"
+    )
+    assert build_figure(updates[tab.thought]).type == "plotly"
+
+
+@pytest.mark.parametrize(
+    "record", [None, {}, {"selected": "digits"}, {"iterations": 5}, "text", {"iterations": 5, "ticks": []}]
+)
+def test_a_value_that_is_no_record_has_no_chart(record):
+    assert build_figure(record) is None
+
+
+def test_the_server_says_why_the_browser_did_not_compute_it(tab):
+    reason = "This browser could not load the model (a reason), so the server computed this."
+    record = tab._predict_text("1011", "parity", "", [], {"asksServer": True, "reason": reason})[tab.thought]
+    assert record["sentence"].endswith(f" {reason}")
+    for outcome in (None, {}, {"reason": None}, {"reason": 3}, "text"):
+        assert not tab._predict_text("1011", "parity", "", [], outcome)[tab.thought]["sentence"].endswith(reason)
 
 
 def test_a_failed_prediction_leaves_the_former_result(tab):
