@@ -42,7 +42,9 @@ def main() -> None:
 def take_think(browser: Browser) -> None:
     """Write docs/think.png."""
     blocks = page.build_page(InferenceService(ModelCatalog(ROOT / "checkpoints")))
-    _, address, _ = blocks.queue().launch(prevent_thread_lock=True, quiet=True, **page.get_launch_options(blocks.extra_routes))
+    _, address, _ = blocks.queue().launch(
+        prevent_thread_lock=True, quiet=True, **page.get_launch_options(blocks.extra_routes)
+    )
     browser_page = browser.new_page(viewport={"width": 1280, "height": 1000}, reduced_motion="reduce")
     browser_page.goto(address)
     browser_page.wait_for_selector("#drawing canvas")
