@@ -117,7 +117,7 @@ class InferenceService:
             checkpoint = self.browser_checkpoints.get(name)
         except (ValueError, OSError):  # the user who runs it gets the error
             return None
-        return checkpoint and build_manifest(checkpoint, f"weights/{checkpoint.digest}")
+        return None if checkpoint is None else build_manifest(checkpoint, f"weights/{checkpoint.digest}")
 
     def get_halting_view(self, name: str) -> dict[str, Any]:
         """Return the data of the halting view of a local checkpoint, see `build_halting_view`."""
