@@ -66,8 +66,14 @@ export function describeVerification({ samples, agreeing, difference }) {
 
 /** Return the logits at the answer tick of a sample. */
 async function computeLogits(worker, id, pipeline, input, sample) {
-  const { data, shape } = pipeline.task.parseInput(input).inputs;
-  const message = { type: "think", id, checkpoint: CHECKPOINT_ID, values: Float32Array.from(data), shape };
+  const { data, shape } = pipeline.task.parseInput(input).inputs; // one row
+  const message = {
+    type: "think",
+    id,
+    checkpoint: CHECKPOINT_ID,
+    values: Float32Array.from(data),
+    shape: shape.slice(1),
+  };
   let logits = [];
   await request(worker, { ...message, policy: `ticks=${sample.answer_tick}` }, "result", (tick) => {
     if (tick.tick === sample.answer_tick) ({ logits } = tick);
