@@ -1,7 +1,7 @@
 """Command line of the export.
 
 python -m ui.export page CHECKPOINT... --out page.html
-python -m ui.export space CHECKPOINT... --out DIR
+python -m ui.export space CHECKPOINT... --out DIR [--repo me/ctm-demo]
 """
 
 import argparse
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ctm.io.atomic import write_text
+from ctm.stores.static_spaces import upload_static_space
 from ui.export.checkpoint_data import PageCheckpoint, load_page_checkpoint
 from ui.export.page_builder import build_page
 from ui.export.space_builder import write_space
@@ -24,11 +25,14 @@ def main(arguments: list[str] | None = None) -> None:
     """
     args = build_parser().parse_args(arguments)
     try:
-        written = run(args)
+        written = write_export(args)
+        url = upload_static_space(args.out, args.repo, private=args.private).url if args.repo else ""
     except (ValueError, OSError) as error:
         raise SystemExit(f"Error: {error}") from None
     for path in written:
-        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+        print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+    if url:
+        print(url)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -42,6 +46,9 @@ def build_parser() -> argparse.ArgumentParser:
     page.add_argument("--space", type=Path, metavar="DIR", help="also write a static Space to this directory")
     space = commands.add_parser("space", help="a static Space: index.html and README.md")
     space.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory to write")
+    space.add_argument("--repo", default="", metavar="NAMESPACE/NAME", help="also upload it to this Space of the Hub")
+    space.add_argument("--private", action="store_true", help="make a new Space private")
+    page.set_defaults(repo="")
     for command in (page, space):
         command.add_argument(
             "checkpoints", nargs="+", metavar="CHECKPOINT", help="checkpoint directory, or namespace/name on the Hub"
@@ -51,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run(args: argparse.Namespace) -> list[Path]:
+def write_export(args: argparse.Namespace) -> list[Path]:
     """Write what the arguments ask for.
 
     Args:

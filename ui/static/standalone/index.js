@@ -16,6 +16,7 @@ class Page {
   #checkpoints = readCheckpoints();
   #createWorker = createWorkerFactory();
   #pipeline = null;
+  #selections = 0; // selected checkpoints so far: one that loads late is dropped
   #abort = null; // controller of the prediction that runs
   #input;
   #policies;
@@ -60,6 +61,8 @@ class Page {
   async #select() {
     const [checkpoint, index] = [this.#checkpoint, this.#index];
     const { summary, verification, status } = this.#parts;
+    this.#selections += 1;
+    const selection = this.#selections;
     this.#abort?.abort();
     this.#pipeline?.close();
     this.#pipeline = null;
@@ -70,7 +73,7 @@ class Page {
     this.#thought.show({ selected: checkpoint.name });
     try {
       const pipeline = await this.#load(checkpoint, index);
-      if (index !== this.#index) {
+      if (selection !== this.#selections) {
         pipeline.close();
         return;
       }
@@ -83,7 +86,7 @@ class Page {
     } catch (error) {
       this.#report(error);
     }
-    status.textContent = "";
+    if (selection === this.#selections) status.textContent = "";
   }
 
   async #load(checkpoint, index) {
@@ -102,7 +105,6 @@ class Page {
     this.#abort?.abort();
     if (!this.#pipeline) return;
     const controller = new AbortController();
-    const { name } = this.#checkpoint;
     this.#abort = controller;
     this.#parts.stop.hidden = false;
     try {
@@ -113,7 +115,7 @@ class Page {
       const record = await this.#pipeline.run(await this.#input.read(), this.#policies.text, { onTick, signal });
       this.#thought.show(record);
     } catch (error) {
-      if (error.name !== "AbortError" && name === this.#checkpoint.name) this.#report(error);
+      if (!controller.signal.aborted) this.#report(error);
     } finally {
       if (this.#abort === controller) this.#finishRun();
     }

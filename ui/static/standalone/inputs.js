@@ -1,11 +1,13 @@
 /** Input of the page: drawing, editor, picture or text, according to the task of the checkpoint. */
 
 import { createButton, createElement } from "../common/dom.js";
+import { findServerReason, needsServer } from "../ctm/images/pixels.js";
 import { mount as mountEditor } from "../editors/index.js";
 import { mount as mountSketchpad } from "../sketchpad/index.js";
 import { convertToBytes, decodeDataUrl, decodePicture, encodeDataUrl } from "./pictures.js";
 import { Slot } from "./slot.js";
 
+const DECODING_NOTE = "The browser decodes this picture; in Python its colours or its size may differ slightly.";
 const MAX_SEED = 2 ** 31;
 /** Where the picture that runs comes from. */
 const SOURCES = { picture: "picture", drawing: "drawing", editor: "editor" };
@@ -45,7 +47,8 @@ export class InputArea {
    * @param {string[]} examples - Texts, or data URLs of images.
    */
   async accept(task, examples) {
-    const { hint, parts } = { hint: task.inputHint, parts: this.#parts };
+    const { inputHint: hint } = task;
+    const parts = this.#parts;
     this.#task = task;
     const takesText = task.inputType === "text";
     parts.hint.textContent = hint ? `${hint[0].toUpperCase()}${hint.slice(1)}.` : "";
@@ -55,6 +58,7 @@ export class InputArea {
     parts.drawing.hidden = !task.supportsDrawing;
     parts.generate.hidden = !task.supportsGeneration;
     parts.file.value = "";
+    parts["file-note"].textContent = "";
     this.#editor.show(task.inputEditor ? { ...task.inputEditor, content: "" } : null);
     this.#sketchpad.show(null);
     this.#picture = null;
@@ -102,7 +106,11 @@ export class InputArea {
 
   async #openFile() {
     const [file] = this.#parts.file.files;
-    if (file) await this.#openPicture(await decodePicture(file));
+    if (!file) return;
+    const pixels = await decodePicture(file);
+    const isExact = !findServerReason(new Uint8Array(await file.arrayBuffer())) && !needsServer(pixels);
+    this.#parts["file-note"].textContent = isExact ? "" : DECODING_NOTE;
+    await this.#openPicture(pixels);
   }
 
   /** Show a picture as the next input, in the drawing area or the editor if there is one. */
