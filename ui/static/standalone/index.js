@@ -113,7 +113,7 @@ class Page {
       };
       const { signal } = controller;
       const record = await this.#pipeline.run(await this.#input.read(), this.#policies.text, { onTick, signal });
-      this.#thought.show(record);
+      this.#thought.show({ ...record, computed_by: "browser" });
     } catch (error) {
       if (!controller.signal.aborted) this.#report(error);
     } finally {

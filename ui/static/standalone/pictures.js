@@ -1,10 +1,10 @@
 /** Pictures of a visitor, as the tasks read them: decoded by the browser, without a server. */
 
+import { decodeImage } from "../ctm/images/decoding.js";
 import { decodeBase64 } from "./page-data.js";
 
 const MAX_PIXELS = 8_000_000; // larger photos are reduced; tasks read small images
 const MAX_FILE_BYTES = 20_000_000;
-const DECODING = { imageOrientation: "from-image", colorSpaceConversion: "none", premultiplyAlpha: "none" };
 
 /**
  * Decode an image file.
@@ -17,18 +17,11 @@ export async function decodePicture(file) {
   if (file.size > MAX_FILE_BYTES) {
     throw new Error(`The file has ${Math.round(file.size / 1e6)} MB; the limit is 20 MB. Choose a smaller picture.`);
   }
-  let bitmap;
   try {
-    bitmap = await createImageBitmap(file, DECODING);
+    return await decodeImage(file, MAX_PIXELS);
   } catch {
     throw new Error("This file is no picture that the browser can read. Choose a PNG or JPEG file.");
   }
-  const scale = Math.min(1, Math.sqrt(MAX_PIXELS / (bitmap.width * bitmap.height)));
-  const [width, height] = [bitmap.width, bitmap.height].map((length) => Math.max(1, Math.floor(length * scale)));
-  const context = createContext(width, height);
-  context.drawImage(bitmap, 0, 0, width, height);
-  bitmap.close();
-  return context.getImageData(0, 0, width, height);
 }
 
 /**
@@ -49,9 +42,10 @@ export async function decodeDataUrl(url) {
  * @returns {string} The data URL.
  */
 export function encodeDataUrl({ width, height, data }) {
-  const context = createContext(width, height);
-  context.putImageData(new ImageData(Uint8ClampedArray.from(data), width, height), 0, 0);
-  return context.canvas.toDataURL("image/png");
+  const canvas = document.createElement("canvas");
+  Object.assign(canvas, { width, height });
+  canvas.getContext("2d").putImageData(new ImageData(Uint8ClampedArray.from(data), width, height), 0, 0);
+  return canvas.toDataURL("image/png");
 }
 
 /**
@@ -68,10 +62,4 @@ export function convertToBytes({ width, height, channels, data }) {
     }
   }
   return { width, height, data: bytes };
-}
-
-function createContext(width, height) {
-  const canvas = document.createElement("canvas");
-  Object.assign(canvas, { width, height });
-  return canvas.getContext("2d", { willReadFrequently: true });
 }
