@@ -161,6 +161,17 @@ def test_verify_says_that_all_inputs_agree(page, name):
     assert difference < 1e-4
 
 
+def test_verify_finds_a_difference(browser, file, tmp_path):
+    text = file.read_text("utf-8")
+    changed = re.sub(r'"ticks":\d+,"answer_tick"', '"ticks":99,"answer_tick"', text, count=1)
+    assert changed != text
+    (tmp_path / "page.html").write_text(changed, "utf-8")
+    for page in open_page(browser, tmp_path / "page.html"):
+        page.get_by_text("Does this browser compute the same?").click()
+        locate(page, "verify").click()
+        expect(locate(page, "verification")).to_contain_text("15 of 16 inputs agree", timeout=60_000)
+
+
 def test_a_phone_in_the_dark_shows_every_checkpoint_without_overflow(phone):
     for name in CHECKPOINTS:
         choose(phone, name)
@@ -193,6 +204,7 @@ def test_a_page_without_scripts_says_what_it_needs(browser, file):
     page.goto(file.as_uri())
     expect(page.locator(".page-noscript")).to_contain_text("needs JavaScript")
     expect(locate(page, "main")).to_be_hidden()
+    expect(locate(page, "loading")).to_be_hidden()
     context.close()
 
 

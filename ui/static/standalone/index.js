@@ -50,9 +50,10 @@ class Page {
 
   /** Show the first checkpoint. */
   start() {
-    const { checkpoint, "checkpoint-field": field, main } = this.#parts;
+    const { checkpoint, "checkpoint-field": field, main, loading } = this.#parts;
     checkpoint.replaceChildren(...this.#checkpoints.map(({ name }) => new Option(name)));
     field.hidden = this.#checkpoints.length === 1;
+    loading.hidden = true;
     main.hidden = false;
     return this.#select();
   }

@@ -56,10 +56,11 @@ export async function verify(pipeline, golden, files, createWorker, onProgress) 
  * @returns {string} Sentences.
  */
 export function describeVerification({ samples, agreeing, difference }) {
-  const agreement =
-    agreeing === samples ? `All ${formatCount(samples, "input")} agree` : `${agreeing} of ${samples} agree`;
+  if (!samples) return "This page holds no inputs to compare.";
+  const count = agreeing === samples && samples > 1 ? "All" : `${agreeing} of`;
+  const verb = samples === 1 ? "agrees" : "agree";
   return (
-    `${agreement} with PyTorch: same halting tick, same answer. ` +
+    `${count} ${formatCount(samples, "input")} ${verb} with PyTorch: same halting tick, same answer. ` +
     `Largest difference of a logit: ${difference.toExponential(1)} of the largest one.`
   );
 }
