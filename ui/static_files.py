@@ -20,7 +20,8 @@ from ui.paths import STATIC_DIR
 
 MODULE_PATH = r"/modules/[0-9a-f]{16}/[a-z-]+(/[a-z0-9-]+){1,3}\.js"  # regular expression of every path that is served
 HEADERS = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
-ENGINE_PREFIX = "ctm/"  # modules of the JavaScript engine
+# Modules that the page does not need at first: the JavaScript engine, and the exported page.
+ON_DEMAND_PREFIXES = ("ctm/", "standalone/")
 LOAD_FAILED = "This part of the page could not be loaded. Reload the page."
 
 
@@ -81,9 +82,9 @@ def build_bootstrap(component: str) -> str:
 def build_preload_links() -> str:
     """Return elements for the head of the page that make browsers fetch its modules at once, not import by import.
 
-    The engine is left out: a page loads it only when a user runs a model in the browser.
+    The engine is left out: a page loads it only when a user runs a model in the browser. So is the exported page.
     """
-    paths = [path for path in MODULES if not path.startswith(ENGINE_PREFIX)]
+    paths = [path for path in MODULES if not path.startswith(ON_DEMAND_PREFIXES)]
     return "\n".join(f'<link rel="modulepreload" href="{get_module_url(path)}">' for path in paths)
 
 

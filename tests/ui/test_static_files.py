@@ -136,7 +136,7 @@ def test_every_component_directory_is_complete():
     assert directories == set(COMPONENTS) and all(f"{name}/index.js" in MODULES for name in COMPONENTS)
 
 
-def test_all_modules_but_those_of_the_engine_are_preloaded():
-    preloaded = [get_module_url(path) for path in MODULES if not path.startswith("ctm/")]
+def test_all_modules_but_those_of_engine_and_export_are_preloaded():
+    preloaded = [get_module_url(path) for path in MODULES if not path.startswith(("ctm/", "standalone/"))]
     assert re.findall('href="([^"]+)"', build_preload_links()) == preloaded and len(preloaded) < len(MODULES)
     assert build_preload_links() in pages.get_launch_options()["head"]

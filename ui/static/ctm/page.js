@@ -114,15 +114,8 @@ async function readImage(kind, value) {
   const { findServerReason, needsServer } = await import("./images/pixels.js");
   const content = await (await fetch(source)).blob();
   if (findServerReason(new Uint8Array(await content.arrayBuffer())) !== null) return null;
-  const bitmap = await createImageBitmap(content, {
-    imageOrientation: "from-image",
-    colorSpaceConversion: "none",
-    premultiplyAlpha: "none",
-  });
-  const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d", { willReadFrequently: true });
-  context.drawImage(bitmap, 0, 0);
-  const pixels = context.getImageData(0, 0, bitmap.width, bitmap.height);
-  bitmap.close();
+  const { decodeImage } = await import("./images/decoding.js");
+  const pixels = await decodeImage(content);
   return needsServer(pixels) ? null : pixels;
 }
 
