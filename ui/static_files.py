@@ -7,6 +7,8 @@ All modules are read once, at import. A request is answered from this table alon
 system.
 """
 
+import functools
+import gzip
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,12 +18,18 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from ui.bundler import bundle_modules
 from ui.paths import STATIC_DIR
 
 MODULE_PATH = r"/modules/[0-9a-f]{16}/[a-z-]+(/[a-z0-9-]+){1,3}\.js"  # regular expression of every path that is served
-HEADERS = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+HEADERS = {
+    "Cache-Control": "public, max-age=31536000, immutable",
+    "X-Content-Type-Options": "nosniff",
+    "Vary": "Accept-Encoding",
+}
 # Modules that the page does not need at first: the JavaScript engine, and the exported page.
 ON_DEMAND_PREFIXES = ("ctm/", "standalone/")
+WORKER_PATH, WORKER_BUNDLE_PATH = "ctm/worker.js", "ctm/worker-bundle.js"
 LOAD_FAILED = "This part of the page could not be loaded. Reload the page."
 
 
@@ -48,7 +56,14 @@ def compute_version(modules: Mapping[str, bytes]) -> str:
     return digest.hexdigest()[:16]
 
 
-MODULES = MappingProxyType(read_modules(STATIC_DIR))
+def bundle_worker(modules: Mapping[str, bytes]) -> bytes:
+    """Return the Web Worker of the engine as one script, which a browser fetches faster than eighty modules."""
+    sources = {path: content.decode("utf-8") for path, content in modules.items()}
+    return bundle_modules(sources, WORKER_PATH, WORKER_PATH).encode()
+
+
+SOURCE_MODULES = read_modules(STATIC_DIR)
+MODULES = MappingProxyType(SOURCE_MODULES | {WORKER_BUNDLE_PATH: bundle_worker(SOURCE_MODULES)})
 VERSION = compute_version(MODULES)
 
 
@@ -104,4 +119,13 @@ async def serve_module(request: Request) -> Response:
     content = MODULES.get(request.path_params["path"]) if request.path_params["version"] == VERSION else None
     if content is None:
         return PlainTextResponse("Not found.", 404, {"Cache-Control": "no-store"})
-    return Response(content, headers=HEADERS, media_type="text/javascript; charset=utf-8")
+    headers = HEADERS
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        content, headers = compress_module(request.path_params["path"]), HEADERS | {"Content-Encoding": "gzip"}
+    return Response(content, headers=headers, media_type="text/javascript; charset=utf-8")
+
+
+@functools.cache
+def compress_module(path: str) -> bytes:
+    """Return a module, compressed with gzip."""
+    return gzip.compress(MODULES[path], mtime=0)

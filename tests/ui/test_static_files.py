@@ -39,6 +39,16 @@ def client():
         yield client
 
 
+def test_modules_are_compressed_for_browsers_that_accept_it(client):
+    url = f"/{get_module_url('ctm/worker-bundle.js')}"
+    plain = client.get(url, headers={"Accept-Encoding": "identity"})
+    compressed = client.get(url, headers={"Accept-Encoding": "gzip"})
+    assert "content-encoding" not in plain.headers and compressed.headers["content-encoding"] == "gzip"
+    assert compressed.content == plain.content == MODULES["ctm/worker-bundle.js"]
+    assert int(compressed.headers["content-length"]) < len(plain.content) / 3
+    assert plain.headers["vary"] == compressed.headers["vary"] == "Accept-Encoding"
+
+
 def test_every_module_is_served_as_immutable_and_cacheable_for_a_year(client):
     for path, content in MODULES.items():
         response = client.get(f"/{get_module_url(path)}")

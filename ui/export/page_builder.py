@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from ui.export.bundler import bundle_modules
+from ui.bundler import bundle_modules
 from ui.export.checkpoint_data import PageCheckpoint
 from ui.paths import STATIC_DIR
 from ui.static_files import MODULES, read_static

@@ -22,7 +22,9 @@ from inference.halting.stored_policies import get_guarantee
 from training.data.image_inputs import read_image_input
 from training.pipeline import Pipeline
 from training.tasks.digits import load_images
+from training.tasks.raw import RawSequence
 from training.tasks.splits import TEST
+from ui.paths import STATIC_DIR
 
 MAX_WEIGHT_BYTES = 20 * 2**20  # what a visitor downloads
 MAX_UNROLL_FLOPS = 10**9
@@ -125,6 +127,11 @@ def build_manifest(checkpoint: BrowserCheckpoint, base_url: str) -> dict[str, An
     }
 
 
+def is_known_to_browser(task_name: str) -> bool:
+    """Return whether the JavaScript engine has a task."""
+    return task_name != RawSequence.name and (STATIC_DIR / "ctm" / "tasks" / f"{task_name}.js").is_file()
+
+
 @torch.inference_mode()
 def count_unroll_flops(pipeline: Pipeline) -> int | None:
     """Count the floating-point operations of all ticks on one example; None if the task has no example input."""
@@ -176,12 +183,13 @@ class BrowserCheckpoints:
 
     def _build(self, name: str, checkpoint_dir: Path) -> BrowserCheckpoint | None:
         pipeline = self._get_pipeline(name)
-        if not (checkpoint_dir / "task.json").is_file() or pipeline.task.name == "raw":
+        task_name = pipeline.task.name
+        if not (checkpoint_dir / "task.json").is_file() or not is_known_to_browser(task_name):
             return None
         flops = count_unroll_flops(pipeline)
         if flops is None or flops > MAX_UNROLL_FLOPS:
             return None
-        return build_browser_checkpoint(name, checkpoint_dir, pipeline.task.name)
+        return build_browser_checkpoint(name, checkpoint_dir, task_name)
 
     def read(self, digest: str, file_name: str) -> bytes | None:
         """Return a file of a checkpoint that `get` returned; None if there is none, or if it has changed since.

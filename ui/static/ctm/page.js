@@ -91,7 +91,7 @@ async function loadPipeline(manifest) {
   const contents = new Map(entries);
   const digitImages = contents.get("digits.bin") ?? null;
   contents.delete("digits.bin");
-  const createWorker = () => new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+  const createWorker = () => new Worker(new URL("./worker-bundle.js", import.meta.url)); // one request for the whole engine
   return BrowserPipeline.load({ name, files: contents, createWorker, digitImages, accuracies, guarantees });
 }
 

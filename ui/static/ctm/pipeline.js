@@ -1,8 +1,5 @@
 /** Predictions in the page, computed by a Web Worker. Mirrors `training.pipeline`. */
 
-import { readDigitImages } from "./tasks/qamnist.js";
-import { buildTask } from "./tasks/registry.js";
-
 /**
  * What a pipeline is loaded from.
  *
@@ -13,6 +10,8 @@ import { buildTask } from "./tasks/registry.js";
  * @property {Uint8Array} [digitImages] - Digits of the task `qamnist`, see `readDigitImages`.
  * @property {Record<string, number>} [accuracies] - Accuracy with the default policy, by held-out split.
  * @property {Record<string, string>} [guarantees] - Sentence about the guarantee of a policy, by its text.
+ * @property {(metadata: Record<string, unknown>) => import("./tasks/task.js").Task} [buildTask] - Builds the task from `task.json`, for a
+ *   page that needs it as well; the worker has its own.
  */
 
 const CHECKPOINT_ID = 0; // a worker has one checkpoint
@@ -30,7 +29,7 @@ export class BrowserPipeline {
    * @returns {Promise<BrowserPipeline>} The pipeline.
    * @throws {Error} A file is missing or invalid, or the worker cannot start; one sentence.
    */
-  static async load({ name, files, createWorker, digitImages = null, accuracies = {}, guarantees = {} }) {
+  static async load({ name, files, createWorker, digitImages = null, accuracies = {}, guarantees = {}, buildTask }) {
     const pipeline = new BrowserPipeline(createWorker());
     try {
       const content = Object.fromEntries(files);
@@ -41,7 +40,7 @@ export class BrowserPipeline {
         iterations: loaded.iterations,
         policies: loaded.policies,
         defaultPolicy: loaded.defaultPolicy,
-        task: buildTask(loaded.task, { digitImages: digitImages ? readDigitImages(digitImages) : null }),
+        task: buildTask?.(loaded.task) ?? null,
       });
     } catch (error) {
       pipeline.close();

