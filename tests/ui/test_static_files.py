@@ -132,7 +132,12 @@ def test_a_component_is_a_static_template_and_one_line_that_imports_its_module(c
 
 
 def test_every_component_directory_is_complete():
-    directories = {path.name for path in STATIC_DIR.iterdir() if path.is_dir()} - {"common", "ctm", "pages", "standalone"}
+    directories = {path.name for path in STATIC_DIR.iterdir() if path.is_dir()} - {
+        "common",
+        "ctm",
+        "pages",
+        "standalone",
+    }
     assert directories == set(COMPONENTS) and all(f"{name}/index.js" in MODULES for name in COMPONENTS)
 
 
