@@ -24,7 +24,7 @@ from ui.static_files import (
     read_static,
 )
 
-COMPONENTS = sorted({PurePosixPath(path).parts[0] for path in MODULES} - {"common", "ctm"})
+COMPONENTS = sorted({PurePosixPath(path).parts[0] for path in MODULES} - {"common", "ctm", "standalone"})
 INVALID_PATHS = ("../static_files.py", "..%2fstatic_files.py", "%2e%2e/%2e%2e/app.py", "thought/../../guard.py", "/etc/passwd",
            "..\\..\\app.py", "thought/index.js%00", "thought//index.js", "thought/thought.css",
            "pages/login.html", "package.json", "thought", "", "THOUGHT/INDEX.JS", "thought/index.mjs")  # fmt: skip
@@ -142,7 +142,12 @@ def test_a_component_is_a_static_template_and_one_line_that_imports_its_module(c
 
 
 def test_every_component_directory_is_complete():
-    directories = {path.name for path in STATIC_DIR.iterdir() if path.is_dir()} - {"common", "ctm", "pages"}
+    directories = {path.name for path in STATIC_DIR.iterdir() if path.is_dir()} - {
+        "common",
+        "ctm",
+        "pages",
+        "standalone",
+    }
     assert directories == set(COMPONENTS) and all(f"{name}/index.js" in MODULES for name in COMPONENTS)
 
 
