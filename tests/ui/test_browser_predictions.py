@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, Request, Route, expect
 
 from tests.ui.test_browser import browser, choose, draw_one, locate_sentence
@@ -102,6 +104,20 @@ def test_the_server_computes_what_the_browser_cannot_and_says_why(page):
     page.unroute("**/weights/**", fail)
     page.click("#run-drawing")
     expect(page.locator(DURATION)).to_contain_text("in your browser")
+
+
+def test_a_damaged_image_is_reported_by_the_server(page, tmp_path):
+    """The header is that of a sound PNG, so the browser tries to decode it."""
+    path = tmp_path / "damaged.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)).save(path)
+    content = bytearray(path.read_bytes())
+    content[60:-60] = b"\xff" * (len(content) - 120)
+    path.write_bytes(content)
+    page.get_by_role("tab", name="Upload").first.click()
+    page.locator("#upload input[type=file]").set_input_files(path)
+    page.wait_for_selector("#upload img")
+    page.click("#run-upload")
+    expect(page.locator("#thought [data-thought=empty]")).to_contain_text("damaged")
 
 
 def test_a_comparison_is_computed_by_the_server(page):

@@ -45,9 +45,9 @@ export async function predict(kind, value, policy, manifest) {
       reason: `This browser could not load the model (${trimPeriod(error.message)}), so the server computed this.`,
     };
   }
+  const input = kind === "text" ? String(value ?? "") : await readImage(kind, value).catch(() => null);
+  if (input === null) return { reason: "" }; // the server reads it, or says what is wrong with it
   try {
-    const input = kind === "text" ? String(value ?? "") : await readImage(kind, value);
-    if (input === null) return { reason: "" };
     const record = await pipeline.run(input, policy ?? "", { signal: controller.signal });
     return { record: { ...record, computed_by: "browser" } };
   } catch (error) {
