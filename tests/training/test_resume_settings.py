@@ -41,6 +41,7 @@ FIXED = {
 CHANGEABLE = {
     "train.min_free_disk_gb": 0,
     "train.max_minutes": 60,
+    "train.report_to": "tensorboard",
     "train.log_every": 1,
     "train.eval_every": 3,
     "train.eval_samples": 20,
@@ -58,6 +59,7 @@ CHANGEABLE = {
     "finalize.accuracy_tolerance": 0.1,
     "publish.repo": "alice/x",
     "publish.private": True,
+    "publish.example_images": True,
     "publish.interval_minutes": 30,
 }
 

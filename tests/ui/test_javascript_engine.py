@@ -18,7 +18,9 @@ from tests.paths import ROOT
 SCRIPT = "tests/js/engine/compare-golden.mjs"
 MAX_NEAR_SHARE = 1 / 500  # of the decisions, whose score lies within 1e-4 of its threshold
 MAX_LOGIT_DIFFERENCE = 1e-4  # of the largest logit
-MAX_FORMULA_DIFFERENCE = 1e-3  # of a confidence from equal outputs: odds of a float32 probability next to 1 are coarse
+# Of a confidence from equal outputs. A float32 probability of 1 - 1e-6 has odds that the last bit changes by 6%, which changes a
+# confidence near one half by up to 0.25 * 0.06.
+MAX_FORMULA_DIFFERENCE = 1.5e-2
 MAX_STATE_DIFFERENCE = 2e-3
 # Rows of the fast test; these checkpoints take longer than others.
 NUM_ROWS, NUM_ROWS_BY_CHECKPOINT = 16, {"mazes-15": 6, "qamnist": 8, "digits": 8, "digits-lstm": 8, "fashion": 8}

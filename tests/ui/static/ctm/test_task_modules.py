@@ -15,7 +15,7 @@ from tests.ui.static.ctm.node_tasks import run_jobs
 from training.decoding import CTCDecoder
 from training.tasks.base import DistributionShift, TaskInput
 from training.tasks.registry import build_task, list_task_kinds
-from ui.services.thought_sentence import describe_unfamiliarity, format_sentence, judge_answer
+from training.thought_sentence import describe_unfamiliarity, format_sentence, judge_answer
 
 CHECKPOINTS = sorted(path.parent.name for path in (ROOT / "checkpoints").glob("*/task.json"))
 RANDOM_EXAMPLES = {"sorting", "tracking"}  # whose examples are generated

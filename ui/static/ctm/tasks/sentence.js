@@ -1,4 +1,4 @@
-/** Words for one thought: the verdict, the confidence, and why the model stopped. Mirrors `ui.services.thought_sentence`. */
+/** Words for one thought: the verdict, the confidence, and why the model stopped. Mirrors `training.thought_sentence`. */
 
 import { formatProbability } from "../../common/format.js";
 
@@ -64,7 +64,7 @@ export function describeUnfamiliarity({ shift }, isUnfamiliar) {
 }
 
 /**
- * Return the correct answer as a short text. Mirrors `format_truth` of `ui.services.thought_record`.
+ * Return the correct answer as a short text. Mirrors `format_truth` of `training.thought_record`.
  *
  * @param {import("./task.js").Task} task - The task.
  * @param {import("./task.js").TaskInput} input - The parsed input.
