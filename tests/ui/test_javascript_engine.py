@@ -23,7 +23,10 @@ MAX_LOGIT_DIFFERENCE = 1e-4  # of the largest logit
 MAX_FORMULA_DIFFERENCE = 1.5e-2
 MAX_STATE_DIFFERENCE = 2e-3
 # Rows of the fast test; these checkpoints take longer than others.
-NUM_ROWS, NUM_ROWS_BY_CHECKPOINT = 16, {"mazes-15": 6, "qamnist": 8, "digits": 8, "digits-lstm": 8, "fashion": 8}
+NUM_ROWS, NUM_ROWS_BY_CHECKPOINT = (
+    8,
+    {"mazes-15": 3, "qamnist": 4, "digits": 4, "digits-lstm": 4, "fashion": 4, "parity-64": 4},
+)
 NUM_SLOW_ROWS = 256
 SMALL_CTM = {
     "iterations": 5, "d_model": 24, "d_input": 8, "heads": 2, "n_synch_out": 7, "n_synch_action": 6, "synapse_depth": 1,
