@@ -21,6 +21,7 @@ from ctm.messages import describe_value
 from ctm.models.base import TickModel
 from ctm.pretrained import resolve_pretrained
 from inference import Engine, HaltingPolicy, Recorder, parse
+from inference.confidence import ConfidenceLimit
 from inference.dynamic_batcher import MAX_BATCH_SIZE, DynamicBatcher, InferenceResult
 from inference.engine import ResultCollector
 from inference.halting.policies import check_policy_fits_task
@@ -262,15 +263,20 @@ class Pipeline:
             result = None
             if event.halt_reasons:
                 inference_result = InferenceResult(collector.build_result(), recorder, duration_s * 1e3, 1)
-                result = build_response(self._build_record(task_input, policy, inference_result), notes)
+                result = build_response(self._build_record(task_input, policy, inference_result, limit=limit), notes)
             yield view | {"halted_by": event.halt_reasons[0] if event.halt_reasons else None, "result": result}
             start_time = time.perf_counter()
 
     def _build_record(
-        self, task_input: TaskInput, policy: HaltingPolicy, result: InferenceResult, name: str = ""
+        self,
+        task_input: TaskInput,
+        policy: HaltingPolicy,
+        result: InferenceResult,
+        name: str = "",
+        limit: ConfidenceLimit | None = None,
     ) -> dict[str, Any]:
-        """Build the record of one result; see `build_thought_record`."""
-        limit = compute_input_limit(self.checkpoint, self.task, task_input)
+        """Build the record of one result; see `build_thought_record`. The limit is computed if it is not given."""
+        limit = limit or compute_input_limit(self.checkpoint, self.task, task_input)
         return build_thought_record(name or self.name, self.checkpoint, self.task, task_input, policy, result, limit)
 
 

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Request, Route, expect
 
-from tests.ui.test_browser import browser, choose, draw_one, locate_sentence
+from tests.ui.test_browser import browser, choose, draw_one, locate_sentence, page
 
-__all__ = ["browser"]
+__all__ = ["browser", "page"]
 pytestmark = pytest.mark.browser
 
 EVENT_PATH = "/gradio_api/queue/join"
@@ -29,20 +29,6 @@ def record_events(page: Page) -> Iterator[list[str]]:
     page.on("request", record)
     yield events
     page.remove_listener("request", record)
-
-
-@pytest.fixture
-def page(browser, server_url) -> Iterator[Page]:
-    """Yield the loaded page. An error in its scripts fails the test."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1000}, reduced_motion="reduce")
-    new_page = context.new_page()
-    errors: list[str] = []
-    new_page.on("pageerror", lambda error: errors.append(str(error)))
-    new_page.goto(server_url)
-    new_page.wait_for_selector("#drawing canvas")
-    yield new_page
-    context.close()
-    assert not errors, errors
 
 
 def run_text(page: Page, text: str) -> None:

@@ -21,6 +21,7 @@ from training.tasks import Task
 from training.tasks.registry import resolve_task
 from ui.export.golden_samples import GoldenSample, compute_golden_samples
 from ui.services.browser_checkpoint import (
+    BROWSER_TASKS,
     DIGITS_NAME,
     MAX_WEIGHT_BYTES,
     BrowserCheckpoint,
@@ -30,10 +31,6 @@ from ui.services.halting_view_model import build_halting_view, build_policy_opti
 from ui.services.image_decoding import decode_data_url, encode_data_url
 
 TASK_NAME, HALTING_NAME = "task.json", "halting.json"
-# Tasks that `ui/static/ctm/tasks/registry.js` knows.
-BROWSER_TASKS = frozenset(
-    ("arithmetic", "brackets", "chain", "digits", "images", "mazes", "parity", "qamnist", "raw", "sorting", "tracking")
-)
 MAX_EXAMPLES = 6
 MAX_EXAMPLE_SIDE = 512  # pixels; a larger example is reduced
 FRONT_MATTER_PATTERN = re.compile(r"---\n(.*?)\n---\n", re.DOTALL)

