@@ -74,20 +74,36 @@ class ModelConfig(Settings):
 
     model_type: ClassVar[str]
 
-    d_model: int = Field(ge=1, le=65_536, description="neurons (D), or width of the state of a baseline")
-    backbone_type: str = Field(description="module that encodes the input before the first tick")
+    d_model: int = Field(
+        ge=1, le=65_536, title="Neurons", description="neurons (D), or width of the state of a baseline"
+    )
+    backbone_type: str = Field(title="Input encoder", description="module that encodes the input before the first tick")
     positional_embedding_type: Literal[
         "none", "learnable-fourier", "multi-learnable-fourier", "custom-rotational", "custom-rotational-1d"
-    ] = Field("none", description="positional encoding that is added to the features")
-    out_dims: int = Field(ge=1, le=1_000_000, description="length of the answer vector")
+    ] = Field("none", title="Positional encoding", description="positional encoding that is added to the features")
+    out_dims: int = Field(ge=1, le=1_000_000, title="Answer size", description="length of the answer vector")
     prediction_reshaper: tuple[int, ...] = Field(
-        (-1,), min_length=1, max_length=4, description="shape of a structured answer, classes last; [-1] for one choice"
+        (-1,),
+        min_length=1,
+        max_length=4,
+        title="Answer shape",
+        description="shape of a structured answer, classes last; [-1] for one choice",
     )
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout in attention and synapses while training")
-    energy_head_enabled: bool = Field(False, description="learn an energy that is low when the answer is correct")
-    energy_hidden_dim: int = Field(64, ge=1, le=65_536, description="hidden width of the energy head")
-    energy_sees_certainty: bool = Field(False, description="give the energy head the certainty of the answer, too")
-    energy_sees_neurons: bool = Field(False, description="give the energy head the activation of every neuron, too")
+    dropout: float = Field(
+        0.0, ge=0, lt=1, title="Dropout", description="dropout in attention and synapses while training"
+    )
+    energy_head_enabled: bool = Field(
+        False, title="Energy head", description="learn an energy that is low when the answer is correct"
+    )
+    energy_hidden_dim: int = Field(
+        64, ge=1, le=65_536, title="Energy head width", description="hidden width of the energy head"
+    )
+    energy_sees_certainty: bool = Field(
+        False, title="Energy reads the certainty", description="give the energy head the certainty of the answer, too"
+    )
+    energy_sees_neurons: bool = Field(
+        False, title="Energy reads the neurons", description="give the energy head the activation of every neuron, too"
+    )
 
     @field_validator("backbone_type")
     @classmethod
@@ -182,29 +198,58 @@ class CTMConfig(ModelConfig):
 
     model_type: ClassVar[str] = "ctm"
 
-    iterations: int = Field(ge=1, le=MAX_TICKS, description="internal ticks (T in the paper)")
-    d_input: int = Field(ge=1, le=65_536, description="width of the attention output")
+    iterations: int = Field(ge=1, le=MAX_TICKS, title="Ticks", description="internal ticks (T in the paper)")
+    d_input: int = Field(ge=1, le=65_536, title="Attention width", description="width of the attention output")
     heads: int = Field(
-        ge=0, le=1_024, description="attention heads; 0 feeds the raw input to the neurons at every tick"
+        ge=0,
+        le=1_024,
+        title="Attention heads",
+        description="attention heads; 0 feeds the raw input to the neurons at every tick",
     )
-    n_synch_out: int = Field(ge=1, le=65_536, description="neurons whose synchronisation gives the answer")
-    n_synch_action: int = Field(ge=0, le=65_536, description="neurons whose synchronisation gives the attention query")
-    synapse_depth: int = Field(ge=1, le=64, description="1 for a single layer, more for a U-Net of that depth")
-    memory_length: int = Field(ge=1, le=4_096, description="ticks in the history of a neuron (M)")
-    deep_nlms: bool = Field(True, description="neuron-level models with a hidden layer")
-    memory_hidden_dims: int = Field(ge=1, le=4_096, description="hidden width of a neuron-level model")
-    do_layernorm_nlm: bool = Field(False, description="normalise the history of each neuron")
-    dropout_nlm: float | None = Field(None, ge=0, lt=1, description="dropout on histories; default: `dropout`")
+    n_synch_out: int = Field(
+        ge=1,
+        le=65_536,
+        title="Neurons read for the answer",
+        description="neurons whose synchronisation gives the answer",
+    )
+    n_synch_action: int = Field(
+        ge=0,
+        le=65_536,
+        title="Neurons read for attention",
+        description="neurons whose synchronisation gives the attention query",
+    )
+    synapse_depth: int = Field(
+        ge=1, le=64, title="Synapse depth", description="1 for a single layer, more for a U-Net of that depth"
+    )
+    memory_length: int = Field(
+        ge=1, le=4_096, title="Neuron memory", description="ticks in the history of a neuron (M)"
+    )
+    deep_nlms: bool = Field(
+        True, title="Hidden layer in neuron models", description="neuron-level models with a hidden layer"
+    )
+    memory_hidden_dims: int = Field(
+        ge=1, le=4_096, title="Neuron model width", description="hidden width of a neuron-level model"
+    )
+    do_layernorm_nlm: bool = Field(
+        False, title="Normalise neuron histories", description="normalise the history of each neuron"
+    )
+    dropout_nlm: float | None = Field(
+        None, ge=0, lt=1, title="Dropout of neuron histories", description="dropout on histories; default: `dropout`"
+    )
     neuron_select_type: Literal["first-last", "random", "random-pairing"] = Field(
-        "random-pairing", description="how synchronised neuron pairs are chosen"
+        "random-pairing", title="Choice of neuron pairs", description="how synchronised neuron pairs are chosen"
     )
-    n_random_pairing_self: int = Field(0, ge=0, le=65_536, description="neurons paired with themselves")
-    iterations_per_digit: int | None = Field(None, ge=1, le=200, description="input schedule: ticks per image")
+    n_random_pairing_self: int = Field(
+        0, ge=0, le=65_536, title="Neurons paired with themselves", description="neurons paired with themselves"
+    )
+    iterations_per_digit: int | None = Field(
+        None, ge=1, le=200, title="Ticks per image", description="input schedule: ticks per image"
+    )
     iterations_per_question_part: int | None = Field(
-        None, ge=1, le=200, description="input schedule: ticks per question token"
+        None, ge=1, le=200, title="Ticks per question token", description="input schedule: ticks per question token"
     )
     iterations_for_answering: int | None = Field(
-        None, ge=1, le=200, description="input schedule: ticks after the longest row"
+        None, ge=1, le=200, title="Ticks for the answer", description="input schedule: ticks after the longest row"
     )
 
     @model_validator(mode="before")
@@ -283,10 +328,10 @@ class LSTMConfig(ModelConfig):
 
     model_type: ClassVar[str] = "lstm"
 
-    iterations: int = Field(ge=1, le=MAX_TICKS, description="internal ticks (T in the paper)")
-    d_input: int = Field(ge=1, le=65_536, description="width of the attention output")
-    heads: int = Field(ge=1, le=1_024, description="attention heads")
-    num_layers: int = Field(1, ge=1, le=64, description="layers of the LSTM")
+    iterations: int = Field(ge=1, le=MAX_TICKS, title="Ticks", description="internal ticks (T in the paper)")
+    d_input: int = Field(ge=1, le=65_536, title="Attention width", description="width of the attention output")
+    heads: int = Field(ge=1, le=1_024, title="Attention heads", description="attention heads")
+    num_layers: int = Field(1, ge=1, le=64, title="LSTM layers", description="layers of the LSTM")
 
     def _find_problems(self) -> Iterator[str]:
         if self.d_input % self.heads:
@@ -328,7 +373,7 @@ class ModelTypeConfig(Settings):
     """
 
     kind: Literal["ctm", "lstm", "ff"] = Field(
-        "ctm", description="model type: CTM, or for comparison an LSTM or a feed-forward network"
+        "ctm", title="Architecture", description="model type: CTM, or for comparison an LSTM or a feed-forward network"
     )
 
 

@@ -44,7 +44,7 @@ def predict(folder: str | Path, inputs: np.ndarray, policy: str | None = None) -
         outputs = run(tick, values)
         values |= {tensor["name"]: outputs[tensor["next"]] for tensor in metadata["state"]}
         certainty = outputs["certainty"].mean(1)
-        margin = compute_margin(outputs["logits"], metadata["config"]["prediction_reshaper"][-1])
+        margin = compute_margin(outputs["logits"], metadata["config"].get("prediction_reshaper", [-1])[-1])
         scores = {"energy<": outputs.get("energy"), "certainty>": certainty, "margin>": margin}
         value = scores.get(match[1], outputs["certainty"].min(1))
         passes = value < float(match[2]) if match[1] == "energy<" else value > float(match[2])

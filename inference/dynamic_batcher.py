@@ -3,66 +3,26 @@
 There is no batching window: a request starts at once when the model is idle. While the model is busy, requests queue;
 the next batch takes the oldest request and up to `max_batch_size - 1` others with the same policy, input shape and
 dtype. The batch runs in the thread of whichever caller acquires the model lock first (leader/follower).
+
+A caller may also start a request, wait for it for a limited time and read its ticks while it runs. If the time is over, a
+background thread continues the batch.
 """
 
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from ctm import TickModel
-from inference.engine import Engine, EngineResult, TickEvent
+from inference.batched_unroll import BatchedUnroll, InferenceResult, PendingRequest
 from inference.halting.policies import HaltingPolicy
-from inference.recorder import Recorder, TickSnapshot
 
 MAX_BATCH_SIZE = 16  # requests
 BATCH_TIMEOUT_S = 60.0
-
-
-@dataclass(frozen=True)
-class InferenceResult:
-    """Result of one request.
-
-    Attributes:
-        engine_result: Answer and halting decision, a batch of one row.
-        recorder: Recording of every tick of the row.
-        duration_ms: Duration of the whole batch, in milliseconds.
-        batch_size: Number of requests in the batch.
-    """
-
-    engine_result: EngineResult
-    recorder: Recorder
-    duration_ms: float
-    batch_size: int
-
-
-@dataclass(eq=False)
-class PendingRequest:
-    """Request in the queue.
-
-    Attributes:
-        inputs: A batch of one row.
-        policy: The halting policy.
-        done: Whether `result` or `error` is set.
-        result: The result, if the batch succeeded.
-        error: The exception of the batch, if it failed.
-        batch_key: Requests with equal keys may share a batch.
-    """
-
-    inputs: Tensor
-    policy: HaltingPolicy
-    done: bool = False
-    result: InferenceResult | None = None
-    error: Exception | None = None
-    batch_key: tuple = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.batch_key = (str(self.policy), self.inputs.shape[1:], self.inputs.dtype)
 
 
 class DynamicBatcher:
@@ -90,12 +50,13 @@ class DynamicBatcher:
         self._queue_lock = threading.Lock()
         self._model_lock = threading.Lock()
 
-    def submit(self, inputs: Tensor, policy: HaltingPolicy) -> InferenceResult:
+    def submit(self, inputs: Tensor, policy: HaltingPolicy, silenced_neurons: tuple[int, ...] = ()) -> InferenceResult:
         """Run one row of inputs. Blocks until its batch has run, in whichever thread.
 
         Args:
             inputs: A batch of one row.
             policy: The halting policy.
+            silenced_neurons: Neurons whose activation is held at 0, see `Engine`.
 
         Returns:
             The result of this row.
@@ -103,14 +64,17 @@ class DynamicBatcher:
         Raises:
             ValueError: The policy does not fit the model, or the batch exceeds the timeout.
         """
-        return self.submit_all([inputs], policy)[0]
+        return self.submit_all([inputs], policy, silenced_neurons)[0]
 
-    def submit_all(self, inputs: Sequence[Tensor], policy: HaltingPolicy) -> list[InferenceResult]:
+    def submit_all(
+        self, inputs: Sequence[Tensor], policy: HaltingPolicy, silenced_neurons: tuple[int, ...] = ()
+    ) -> list[InferenceResult]:
         """Run several inputs, those of equal shape in the same batches. Blocks until all of them have run.
 
         Args:
             inputs: Batches of one row.
             policy: The halting policy.
+            silenced_neurons: See `submit`.
 
         Returns:
             One result per input, in the same order.
@@ -118,64 +82,96 @@ class DynamicBatcher:
         Raises:
             ValueError: See `submit`.
         """
-        requests = [PendingRequest(row, policy) for row in inputs]
+        requests = [PendingRequest(row, policy, silenced_neurons) for row in inputs]
         with self._queue_lock:
             self._queue.extend(requests)
-        return [self._wait(request) for request in requests]
+        for request in requests:
+            self._run_until_done(request)
+        return [request.get_result() for request in requests]
 
-    def _wait(self, request: PendingRequest) -> InferenceResult:
-        """Run batches until a request is done; return its result or raise its error."""
+    def start(self, inputs: Tensor, policy: HaltingPolicy) -> PendingRequest:
+        """Queue one row of inputs without waiting. `run_for` or another request of the same model runs it.
+
+        Args:
+            inputs: A batch of one row.
+            policy: The halting policy.
+        """
+        request = PendingRequest(inputs, policy)
+        with self._queue_lock:
+            self._queue.append(request)
+        return request
+
+    def run_for(self, request: PendingRequest, timeout_s: float) -> bool:
+        """Work on a request for a limited time. A background thread does the rest.
+
+        Args:
+            request: Result of `start`.
+            timeout_s: Duration in seconds; it is exceeded by at most one tick.
+
+        Returns:
+            Whether the request is done.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not request.done:
+            if not self._model_lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                run_in_background(self._run_until_done, request)
+                break
+            batch = None if request.done else self._dequeue_batch()
+            if batch and not self._run_batch(batch, deadline):  # the lock is held until the batch is finished
+                run_in_background(self._finish_batch, batch, request)
+                break
+            self._model_lock.release()
+        return request.done
+
+    def cancel(self, request: PendingRequest) -> None:
+        """Cancel a request. It leaves its batch after the current tick; the other requests of the batch go on."""
+        request.is_cancelled = True
+        with self._queue_lock:
+            self._remove_cancelled()
+
+    def _run_until_done(self, request: PendingRequest) -> None:
+        """Run batches until a request is done."""
         while not request.done:  # the oldest batch need not contain this request
             with self._model_lock:
-                if not request.done:
-                    self._run_batch(self._dequeue_batch())
-        if request.error is not None:
-            raise request.error
-        assert request.result is not None
-        return request.result
+                batch = None if request.done else self._dequeue_batch()
+                if batch:
+                    self._run_batch(batch)
 
-    def _dequeue_batch(self) -> list[PendingRequest]:
-        """Remove the oldest request and compatible others from the queue, and return them."""
-        with self._queue_lock:
-            oldest = self._queue[0]
-            batch = [request for request in self._queue if request.batch_key == oldest.batch_key][: self.max_batch_size]
-            for request in batch:
-                self._queue.remove(request)
-        return batch
-
-    def _run_batch(self, batch: Sequence[PendingRequest]) -> None:
-        """Run a batch and store its results, or its exception, in every request."""
+    def _finish_batch(self, batch: BatchedUnroll, request: PendingRequest) -> None:
+        """Finish a batch whose thread has left, release the model, and run batches until a request is done."""
         try:
-            results = self._run_engine(batch)
-            for request, result in zip(batch, results, strict=True):
-                request.result = result
-        except Exception as error:  # raised in the thread of every request
-            for request in batch:
-                request.error = error
+            self._run_batch(batch)
         finally:
-            for request in batch:
-                request.done = True
+            self._model_lock.release()
+        self._run_until_done(request)
 
-    def _run_engine(self, batch: Sequence[PendingRequest]) -> list[InferenceResult]:
-        """Run the engine on a batch and return one result per request."""
-        recorders: list[Recorder] = []
-        start_time = time.perf_counter()
+    def _dequeue_batch(self) -> BatchedUnroll | None:
+        """Remove the oldest request and compatible others from the queue and return them as a batch; None without any."""
+        with self._queue_lock:
+            self._remove_cancelled()
+            if not self._queue:
+                return None
+            oldest = self._queue[0]
+            requests = [request for request in self._queue if request.batch_key == oldest.batch_key]
+            requests = requests[: self.max_batch_size]
+            for request in requests:
+                self._queue.remove(request)
+        return BatchedUnroll(self.model, requests, self.timeout_s, self.fallback)
 
-        def record_tick(tick: TickEvent) -> None:
-            if time.perf_counter() - start_time > self.timeout_s:
-                raise ValueError(
-                    f"This takes more than {self.timeout_s:.0f} seconds here: use a policy with fewer ticks."
-                )
-            if not recorders:
-                recorders.extend(Recorder(tick.budget, row) for row in range(len(batch)))
-            snapshot = TickSnapshot.from_event(tick)
-            for recorder in recorders:
-                recorder.record(snapshot)
+    def _remove_cancelled(self) -> None:
+        """Finish queued requests that are cancelled or have expired. The caller holds the lock of the queue."""
+        for request in list(self._queue):
+            if request.finish_if_cancelled():
+                self._queue.remove(request)
 
-        engine = Engine(self.model, batch[0].policy, fallback=self.fallback)
-        engine_result = engine.run(torch.cat([request.inputs for request in batch]), record_tick)
-        duration_ms = (time.perf_counter() - start_time) * 1e3
-        return [
-            InferenceResult(engine_result.select_row(row), recorder, duration_ms, len(batch))
-            for row, recorder in enumerate(recorders)
-        ]
+    def _run_batch(self, batch: BatchedUnroll, deadline: float = math.inf) -> bool:
+        """Run a batch, see `BatchedUnroll.run`. The caller holds the lock of the model."""
+        return batch.run(deadline)
+
+
+def run_in_background(function: Callable[..., None], *args: Any) -> None:
+    """Call a function in a thread of its own; in this thread if the system cannot start another one."""
+    try:
+        threading.Thread(target=function, args=args, daemon=True).start()
+    except RuntimeError:
+        function(*args)

@@ -11,7 +11,7 @@ A small batch takes nearly as long as a somewhat larger one. If the input has mo
 are therefore admitted into the slots of finished rows, and every row is at its own tick.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal, no_type_check
 
@@ -103,6 +103,7 @@ class Engine:
         fallback: Which tick answers when the budget is exhausted: "best" is the most certain one. CTC answers always
             use the last tick under policies such as `said=10`.
         max_batch_slots: Maximum number of rows that run at the same time; an input may have more.
+        silenced_neurons: Neurons whose activation is held at 0, to see what they contribute.
 
     Raises:
         ValueError: `max_batch_slots` is below 1, or the policy needs an energy head and the model has none.
@@ -112,6 +113,7 @@ class Engine:
     policy: HaltingPolicy
     fallback: Literal["best", "last"] = "best"
     max_batch_slots: int = MAX_BATCH_SLOTS
+    silenced_neurons: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_batch_slots < 1:
@@ -121,11 +123,12 @@ class Engine:
 
     @no_type_check  # the wrapper of the type checker would hide from inference_mode that this is a generator
     @torch.inference_mode()
-    def stream(self, inputs: Tensor) -> Iterator[TickEvent]:
+    def stream(self, inputs: Tensor, cancelled_rows: Collection[int] = ()) -> Iterator[TickEvent]:
         """Yield every tick until all rows have halted.
 
         Args:
             inputs: Inputs, rows first.
+            cancelled_rows: Rows that leave the batch without an answer. The caller may add rows between two ticks.
 
         Yields:
             One event per tick of the running batch.
@@ -136,8 +139,9 @@ class Engine:
             num_encoded += len(batch.rows)
             while True:
                 yield (tick := self._run_tick(batch))
-                if tick.halt_reasons:
-                    batch.retire(tick.halt_mask)
+                ended = mask_ended_rows(tick, cancelled_rows)
+                if ended is not None:
+                    batch.retire(ended)
                     if not len(batch.rows):
                         break
                 num_free = self.max_batch_slots - len(batch.rows)
@@ -150,6 +154,8 @@ class Engine:
     def _encode_next(self, inputs: Tensor, start: int, max_rows: int) -> ActiveBatch:
         """Encode the next rows of the input, at most `max_rows`."""
         encoded = self.model.encode(inputs[start : start + max_rows])
+        if self.silenced_neurons:
+            encoded = self.model.silence_neurons(encoded, self.silenced_neurons)
         slots = torch.arange(encoded.batch_size, device=inputs.device)
         state = self.model.initial_state(encoded, encoded.ticks)
         return ActiveBatch(slots + start, slots, encoded.batch_size, state, encoded, encoded.ticks)
@@ -249,11 +255,22 @@ class ResultCollector:
             self._halted_by[row] = reason
 
     def build_result(self) -> EngineResult:
-        """Return answers and halting decisions, in the order of the input, once all rows have halted."""
+        """Return answers and halting decisions, in the order of the input, once all rows have halted.
+
+        The values of a cancelled row have no meaning; its `ticks` are 0.
+        """
         output = gather_answers(self._log, self._answer_tick)
         return EngineResult(
             output.answer, output.certainty, output.energy, self._ticks, self._answer_tick, self._halted_by
         )
+
+
+def mask_ended_rows(tick: TickEvent, cancelled_rows: Collection[int]) -> Bool[Tensor, " A"] | None:
+    """Return the rows that leave the batch after a tick, because they halt or are cancelled; None if there are none."""
+    if not cancelled_rows:
+        return tick.halt_mask if tick.halt_reasons else None
+    ended = tick.halt_mask | torch.isin(tick.rows, torch.tensor(sorted(cancelled_rows), device=tick.rows.device))
+    return ended if bool(ended.any()) else None
 
 
 def get_halt_reasons(halt_mask: Bool[Tensor, " A"], halt_masks: HaltMasks) -> list[str]:

@@ -5,7 +5,7 @@ synchronisation pairs or attended positions than fit the budget, the recorder ke
 indices it records in `Recorder.channel_indices`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -94,6 +94,21 @@ class Recorder:
             self.energy.append(float(snapshot.energy[index]))
         for name, values in snapshot.channels.items():
             self._record_channel(name, values[index])
+
+    def copy_first(self, num_ticks: int) -> "Recorder":
+        """Return a recorder of the first ticks. Another thread may record further ticks meanwhile.
+
+        Args:
+            num_ticks: Number of ticks, at least 1; all of them must be recorded completely.
+        """
+        return replace(
+            self,
+            logits=self.logits[:num_ticks],
+            certainty=self.certainty[:num_ticks],
+            energy=self.energy[:num_ticks],
+            channels={name: values[:num_ticks] for name, values in self.channels.items()},
+            channel_indices=dict(self.channel_indices),
+        )
 
     def build_history(self, signals: frozenset[str] = frozenset()) -> TickHistory:
         """Return the recorded ticks as the history of a batch of one row, as a halting policy reads it.

@@ -1,6 +1,6 @@
 """Checkpoint directories: weights under the published names beside plain JSON; nothing is ever unpickled.
 
-    model.safetensors  config.json  task.json  halting.json  metrics.json  README.md
+    model.safetensors  config.json  task.json  halting.json  metrics.json  layout.json  README.md
 
 Loading is strict and names what does not fit. Saving is atomic: the directory holds the whole checkpoint or does not
 exist.
@@ -13,6 +13,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
+from ctm.checkpoint.layout import LAYOUT_NAME, read_layout, write_layout
 from ctm.checkpoint.metadata import MAX_METADATA_BYTES, METADATA_SCHEMAS, read_metadata
 from ctm.checkpoint.preview import PREVIEW_NAME
 from ctm.checkpoint.weights import (
@@ -66,6 +67,7 @@ class Checkpoint:
         halting: Contents of halting.json.
         metrics: Contents of metrics.json.
         card: Text of README.md.
+        layout: Contents of layout.json: the places of its neurons in the inside view.
     """
 
     model: TickModel
@@ -73,6 +75,7 @@ class Checkpoint:
     halting: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     card: str = ""
+    layout: dict[str, Any] = field(default_factory=dict)
 
     @property
     def machine(self) -> TickModel:
@@ -92,7 +95,8 @@ def load(folder: str | Path) -> Checkpoint:
     config = read_published_config(read_json(folder / CONFIG_NAME, max_bytes=MAX_METADATA_BYTES), CONFIG_NAME)
     metadata = read_metadata(folder)
     model = load_weights(folder, config)
-    return Checkpoint(model, **metadata, card=read_text(folder / MODEL_CARD_NAME))
+    layout = read_layout(folder, getattr(config, "d_model", None))
+    return Checkpoint(model, **metadata, card=read_text(folder / MODEL_CARD_NAME), layout=layout)
 
 
 def save(checkpoint: Checkpoint, folder: str | Path) -> Path:
@@ -117,6 +121,8 @@ def save(checkpoint: Checkpoint, folder: str | Path) -> Path:
         for name in METADATA_NAMES:
             if values := getattr(checkpoint, name):
                 write_json(temp_dir / f"{name}.json", values)
+        if checkpoint.layout:
+            write_layout(temp_dir, checkpoint.layout)
         if checkpoint.card:
             (temp_dir / MODEL_CARD_NAME).write_text(checkpoint.card, "utf-8")
         for path in temp_dir.iterdir():
@@ -145,7 +151,7 @@ def check_can_overwrite(folder: Path) -> None:
 
 def find_unknown_files(folder: Path) -> list[str]:
     """Return the names of the entries of a directory that belong to no checkpoint, sorted; [] if there is no directory."""
-    known = {CONFIG_NAME, WEIGHTS_INDEX_NAME, MODEL_CARD_NAME, PREVIEW_NAME}
+    known = {CONFIG_NAME, WEIGHTS_INDEX_NAME, MODEL_CARD_NAME, PREVIEW_NAME, LAYOUT_NAME}
     known |= {f"{name}.json" for name in METADATA_NAMES}
     existing = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return sorted(name for name in existing if name not in known and not WEIGHTS_FILE_PATTERN.fullmatch(name))

@@ -22,6 +22,7 @@ from ctm.config import Config, CTMConfig
 from ctm.io.json_files import read_json
 from ctm.messages import format_name, format_name_list, truncate_repr
 from ctm.models.base import TickModel
+from ctm.models.meta_device import use_meta_device
 from ctm.models.registry import build_model, check_parameter_limit
 
 WEIGHTS_NAME = "model.safetensors"
@@ -48,7 +49,7 @@ def load_weights(folder: Path, config: Config) -> TickModel:
     shapes = {name: shape for name, (shape, _) in headers.items()}
     in_features = infer_in_features(config, shapes)
     check_parameter_limit(config, in_features)
-    with torch.device("meta"):
+    with use_meta_device():
         model = build_model(config, in_features)
     problems = list(_find_mismatches(model.state_dict(), headers))
     if problems:

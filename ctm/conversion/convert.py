@@ -57,6 +57,7 @@ from ctm.io.json_files import read_json, read_text
 from ctm.io.yaml import read_yaml_file
 from ctm.messages import format_name, format_name_list, truncate_repr
 from ctm.models.base import TickModel
+from ctm.models.meta_device import use_meta_device
 from ctm.models.registry import build_model, check_parameter_limit
 
 # An average of the weights comes first: it is what such a training gives.
@@ -300,7 +301,7 @@ def build_from_state_dict(tensors: Mapping[str, Tensor], config: Config, name: s
     shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     in_features = infer_in_features(config, shapes)
     check_parameter_limit(config, in_features)
-    with torch.device("meta"):
+    with use_meta_device():
         expected = build_model(config, in_features).state_dict()
     _check_weights(tensors, expected, config, name)
     model = build_model(config, in_features)

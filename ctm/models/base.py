@@ -10,6 +10,7 @@ and `ModelState` are the protocols that they implement: the engine of `inference
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -17,8 +18,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ctm.config import Config
+from ctm.models.meta_device import use_meta_device
 from ctm.models.outputs import TickOutput, UnrolledOutput
 from ctm.models.pretrained_mixin import PretrainedMixin
+from ctm.modules.deferred_kv_grad import exclude_from_compilation
 from ctm.modules.readout import (
     NUM_CERTAINTY_FEATURES,
     compute_certainty,
@@ -122,6 +125,7 @@ class TickModel(PretrainedMixin, nn.Module, ABC, Generic[EncodedT, StateT]):
         self.config = config
         self.in_features = in_features
         self.num_positions, _ = config.answer_shape
+        self._compiled_transition: Callable[[Any, Any], Any] | None = None
         if torch.get_default_device().type != "meta":
             self.check_parameter_limit(config, in_features)
         with torch.random.fork_rng(devices=[]):
@@ -152,6 +156,18 @@ class TickModel(PretrainedMixin, nn.Module, ABC, Generic[EncodedT, StateT]):
             reserve_ticks: Ticks to reserve memory for; default: all ticks of the unroll.
         """
 
+    def silence_neurons(self, encoded: EncodedT, neurons: Sequence[int]) -> EncodedT:
+        """Return the encoded input with which the activation of some neurons is 0 at every tick and before the first.
+
+        Args:
+            encoded: Result of `encode`.
+            neurons: Indices of the neurons.
+
+        Raises:
+            ValueError: The model has no such neuron, or no neurons that can be silenced.
+        """
+        raise ValueError("Only the neurons of a Continuous Thought Machine can be silenced.")
+
     def tick(self, state: StateT, encoded: EncodedT) -> tuple[StateT, TickOutput]:
         """Compute one tick.
 
@@ -168,7 +184,9 @@ class TickModel(PretrainedMixin, nn.Module, ABC, Generic[EncodedT, StateT]):
 
     # --- unroll --------------------------------------------------------------------------------------------------
 
-    def forward(self, inputs: Tensor, *, energy_grad_to_trunk: bool = False) -> UnrolledOutput:
+    def forward(
+        self, inputs: Tensor, *, energy_grad_to_trunk: bool = False, with_internals: bool = False
+    ) -> UnrolledOutput:
         """Compute all ticks.
 
         The readout does not influence later ticks, so it is computed once, for all ticks together, after the last one.
@@ -176,16 +194,36 @@ class TickModel(PretrainedMixin, nn.Module, ABC, Generic[EncodedT, StateT]):
         Args:
             inputs: As for `encode`.
             energy_grad_to_trunk: Let gradients of the energy flow into the model, not only into the energy head.
+            with_internals: Also return attention weights and neuron activations, with their gradients.
         """
         encoded = self.encode(inputs)
-        answer, certainty, energy = self._compute_readout(*self._unroll(encoded), energy_grad_to_trunk)
+        latents, neurons, attention = self._unroll(encoded, keep_attention=with_internals)
+        answer, certainty, energy = self._compute_readout(latents, neurons, energy_grad_to_trunk)
         certainty = certainty.mean(1).T
         return UnrolledOutput(
             answers=answer.permute(2, 1, 0),
             certainties=torch.stack((1 - certainty, certainty), 1),
             energies=None if energy is None else energy.T,
             input_ticks=encoded.input_ticks,
+            attention=torch.stack(attention, -1) if attention else None,
+            activations=neurons.permute(2, 1, 0) if with_internals else None,
         )
+
+    def compile_transition(self, backend: str = "inductor") -> None:
+        """Compile the part of a tick that influences the next tick with `torch.compile`, for unrolls with gradients.
+
+        Parameters, outputs and unrolls without gradients stay as they are. The first unroll takes a minute or more.
+
+        Args:
+            backend: Back end of `torch.compile`.
+        """
+        exclude_from_compilation()
+        self._compiled_transition = torch.compile(self._transition, backend=backend)
+
+    def _get_unroll_transition(self) -> Callable[[StateT, EncodedT], StateT]:
+        """Return the compiled transition where there is one and gradients are enabled, else the transition."""
+        compiled = self._compiled_transition
+        return compiled if compiled is not None and torch.is_grad_enabled() else self._transition
 
     # --- size ----------------------------------------------------------------------------------------------------
 
@@ -217,7 +255,7 @@ class TickModel(PretrainedMixin, nn.Module, ABC, Generic[EncodedT, StateT]):
     @classmethod
     def _build_meta_tensors(cls, config: Config, in_features: int | None) -> list[Tensor]:
         """Return the tensors of a model on the meta device, which allocates no memory."""
-        with torch.device("meta"):
+        with use_meta_device():
             return list(cls(config, in_features).state_dict().values())
 
     # --- parts ---------------------------------------------------------------------------------------------------
@@ -230,16 +268,31 @@ class TickModel(PretrainedMixin, nn.Module, ABC, Generic[EncodedT, StateT]):
     def _transition(self, state: StateT, encoded: EncodedT) -> StateT:
         """Compute the part of a tick that influences the next tick."""
 
-    def _unroll(self, encoded: EncodedT) -> tuple[Float[Tensor, "T S B"], Float[Tensor, "T D B"]]:
-        """Return the readout input and the neuron activations at every tick."""
+    def _unroll(
+        self, encoded: EncodedT, keep_attention: bool
+    ) -> tuple[Float[Tensor, "T S B"], Float[Tensor, "T D B"], list[Tensor]]:
+        """Compute all ticks.
+
+        Args:
+            encoded: Result of `encode`.
+            keep_attention: Whether to return the attention weights.
+
+        Returns:
+            Readout input and neuron activations at every tick, and the attention weights of every tick, each of shape
+            (B, H, N); an empty list if they are not kept or the model does not attend.
+        """
+        transition = self._get_unroll_transition()
         state = self.initial_state(encoded)
         latents: list[Tensor] = []
         neurons: list[Tensor] = []
+        attention: list[Tensor] = []
         for _ in range(encoded.ticks):
-            state = self._transition(state, encoded)
+            state = transition(state, encoded)
             latents.append(state.latent.T)
             neurons.append(state.neuron_activations.T)
-        return torch.stack(latents), torch.stack(neurons)
+            if keep_attention and (weights := state.get_channels().get("attention")) is not None:
+                attention.append(weights)
+        return torch.stack(latents), torch.stack(neurons), attention
 
     def _add_energy_head(self, latent_size: int, num_neurons: int) -> None:
         """Add `energy_proj` if the config enables an energy head.

@@ -5,6 +5,7 @@ synchronisation. Parameter and buffer names are the published ones.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -50,11 +51,13 @@ class CTMContext(EncoderContext):
         neuron_layers: Prepared layers of the neuron-level models.
         action_pairs: Pairs of the action synchronisation; None without attention.
         out_pairs: Pairs of the output synchronisation.
+        neuron_mask: 0 for a neuron that is silenced, 1 for the others; None if no neuron is silenced.
     """
 
     neuron_layers: tuple[PreparedLinear, ...]
     action_pairs: NeuronPairs | None
     out_pairs: NeuronPairs
+    neuron_mask: Float[Tensor, "D 1"] | None = None
 
 
 @dataclass(frozen=True)
@@ -200,9 +203,18 @@ class ContinuousThoughtMachine(InputEncoderMixin, TickModel[CTMContext, CTMState
             neuron_layers=tuple(
                 layer.prepare() for layer in self.trace_processor[0] if isinstance(layer, NeuronLinear)
             ),
-            action_pairs=self._build_neuron_pairs("action") if self.config.heads else None,
-            out_pairs=self._build_neuron_pairs("out"),
+            action_pairs=self.build_neuron_pairs("action") if self.config.heads else None,
+            out_pairs=self.build_neuron_pairs("out"),
         )
+
+    def silence_neurons(self, encoded: CTMContext, neurons: Sequence[int]) -> CTMContext:
+        """Return the encoded input with which some neurons have activation 0; see `TickModel.silence_neurons`."""
+        count = self.config.d_model
+        if invalid := [neuron for neuron in neurons if not 0 <= neuron < count]:
+            raise ValueError(f"The model has the neurons 0 to {count - 1:,}: got {invalid[0]}.")
+        mask = torch.ones_like(self.start_activated_state.detach()).unsqueeze(1)
+        mask[list(neurons)] = 0
+        return replace(encoded, neuron_mask=mask)
 
     def initial_state(self, encoded: CTMContext, reserve_ticks: int | None = None) -> CTMState:
         """Return the learned start state; see `TickModel.initial_state`.
@@ -211,6 +223,8 @@ class ContinuousThoughtMachine(InputEncoderMixin, TickModel[CTMContext, CTMState
         """
         reserve_ticks = encoded.ticks if reserve_ticks is None else reserve_ticks
         z = self.start_activated_state.unsqueeze(1).expand(-1, encoded.batch_size)
+        if encoded.neuron_mask is not None:
+            z = z * encoded.neuron_mask
         window = self.start_trace.unsqueeze(2).expand(-1, -1, encoded.batch_size)
         appends_in_place = not torch.is_grad_enabled()
         history = (
@@ -240,20 +254,27 @@ class ContinuousThoughtMachine(InputEncoderMixin, TickModel[CTMContext, CTMState
         answer, certainty, energy = self._compute_readout(state.out_sync.value, state.activations)
         return state, TickOutput(answer.T, certainty.T, energy)
 
-    def _unroll(self, encoded: CTMContext) -> tuple[Float[Tensor, "T S B"], Float[Tensor, "T D B"]]:
-        """Return the output synchronisation and the activations at every tick.
+    def _unroll(
+        self, encoded: CTMContext, keep_attention: bool
+    ) -> tuple[Float[Tensor, "T S B"], Float[Tensor, "T D B"], list[Tensor]]:
+        """Return the output synchronisation and the activations at every tick; see `TickModel._unroll`.
 
         The synchronisation of all ticks is computed after the last one, because ticks do not depend on it.
         """
+        transition = self._get_unroll_transition()
         state = self.initial_state(encoded)
         activations: list[Tensor] = []
+        attention: list[Tensor] = []
         for _ in range(encoded.ticks):
-            state = self._transition(state, encoded)
+            state = transition(state, encoded)
             activations.append(state.activations)
+            if keep_attention and state.attention is not None:
+                attention.append(state.attention)
         neurons = torch.stack(activations)
-        return synchronisation.unroll_synchronisation(
+        latents = synchronisation.unroll_synchronisation(
             encoded.out_pairs.compute_products(neurons), state.out_sync, encoded.out_pairs.retention
-        ), neurons
+        )
+        return latents, neurons, attention
 
     def _transition(self, state: CTMState, encoded: CTMContext) -> CTMState:
         """Compute attention, synapses, history and activations of a tick."""
@@ -270,9 +291,11 @@ class ContinuousThoughtMachine(InputEncoderMixin, TickModel[CTMContext, CTMState
         pre_activations = self.synapses.forward_rest(input_projection(attn_output, state.activations))
         history = state.pre_activation_history.append(pre_activations)
         z = activate(encoded.neuron_layers, history.window).to(state.activations.dtype)
+        if encoded.neuron_mask is not None:
+            z = z * encoded.neuron_mask
         return CTMState(history, z, action, state.out_sync, attention, state.elapsed_ticks + 1)
 
-    def _build_neuron_pairs(self, synch_type: str) -> NeuronPairs:
+    def build_neuron_pairs(self, synch_type: str) -> NeuronPairs:
         """Return the pairs of a synchronisation ("action" or "out")."""
         left, right = (getattr(self, f"{synch_type}_neuron_indices_{side}") for side in ("left", "right"))
         kind = self.config.neuron_select_type

@@ -31,12 +31,16 @@ class UnrolledOutput:
         certainties: Normalised entropy and one minus it, averaged over answer positions.
         energies: Output of the energy head; None without an energy head.
         input_ticks: Ticks before an answer counts, per row; None if all ticks count.
+        attention: Attention weights at each tick; None unless internals are requested, or without attention.
+        activations: Post-activations of the neurons at each tick; None unless internals are requested.
     """
 
     answers: Float[Tensor, "B K T"]
     certainties: Float[Tensor, "B 2 T"]
     energies: Float[Tensor, "B T"] | None
     input_ticks: Int[Tensor, " B"] | None = None
+    attention: Float[Tensor, "B H N T"] | None = None
+    activations: Float[Tensor, "B D T"] | None = None
 
 
 def compute_answer_mask(input_ticks: Int[Tensor, " B"] | None, ticks: int) -> Bool[Tensor, "B T"] | None:

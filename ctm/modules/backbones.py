@@ -124,7 +124,10 @@ def init_positional_embedding(max_length: int, width: int) -> nn.Parameter:
 
     Neighbouring positions then have similar embeddings.
     """
-    return nn.Parameter(torch.randn(width, 2) @ compute_rotations(max_length, torch.tensor([0.0, 1.0])).T)
+    directions = torch.randn(width, 2)
+    if directions.is_meta:  # there are no values, and PyTorch would import its compiler; see `ctm.models.meta_device`
+        return nn.Parameter(directions.new_empty(width, max_length))
+    return nn.Parameter(directions @ compute_rotations(max_length, torch.tensor([0.0, 1.0])).T)
 
 
 def check_sequence_length(tokens: Int[Tensor, "B N"], positions: Float[Tensor, "d L"]) -> None:

@@ -103,6 +103,15 @@ class DeferredKVGrad:
         return _Attend.apply(query, self.grad_token, self.keys, self.values, self.grad_buffer)
 
 
+def exclude_from_compilation() -> None:
+    """Let `torch.compile` run the attention as it is, because its backward pass writes into `grad_buffer`.
+
+    Call this before the first compilation. A decorator would import the compiler with this module, which takes more than a second.
+    """
+    if not hasattr(DeferredKVGrad.attend, "_torchdynamo_disable"):
+        setattr(DeferredKVGrad, "attend", torch.compiler.disable(DeferredKVGrad.attend))  # noqa: B010 - mypy rejects an assignment
+
+
 class _CollectKVGrad(torch.autograd.Function):
     """Autograd node before all ticks of an unroll; its backward pass runs after theirs and computes dK and dV."""
 
@@ -130,14 +139,20 @@ class _Attend(torch.autograd.Function):
         output, weights = softmax_attention(query, keys, values)
         ctx.save_for_backward(query, weights, keys, values)
         ctx.grad_buffer = grad_buffer
-        ctx.mark_non_differentiable(weights)
+        ctx.set_materialize_grads(False)
         return output, weights
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, output_grad: Tensor, _: Tensor | None) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(
+        ctx: Any, output_grad: Tensor | None, weights_grad: Tensor | None
+    ) -> tuple[Tensor, Tensor, None, None, None]:
         query, weights, keys, values = ctx.saved_tensors
+        if output_grad is None:  # the loss uses the weights alone
+            output_grad = query.new_zeros(query.size(0), 1, values.size(2))
         score = torch.bmm(output_grad, values.transpose(1, 2))
+        if weights_grad is not None:
+            score = score + weights_grad
         score = weights * (score - (score * weights).sum(-1, keepdim=True))
         ctx.grad_buffer.add(query, score, weights, output_grad)
         return torch.bmm(score, keys.transpose(1, 2)), output_grad.new_zeros(()), None, None, None

@@ -230,9 +230,12 @@ class IndexEmbedding(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        rates = torch.exp(torch.arange(0, width, 2).float() * (-math.log(10_000.0) / width))
-        angles = torch.arange(NUM_INDICES, dtype=torch.float).unsqueeze(1) * rates
-        self.register_buffer("embedding", torch.stack((angles.sin(), angles.cos()), 2).flatten(1))
+        # Not on the meta device, where PyTorch would import its compiler for it; see `ctm.models.meta_device`.
+        with torch.device("cpu"):
+            rates = torch.exp(torch.arange(0, width, 2).float() * (-math.log(10_000.0) / width))
+            angles = torch.arange(NUM_INDICES, dtype=torch.float).unsqueeze(1) * rates
+            embedding = torch.stack((angles.sin(), angles.cos()), 2).flatten(1)
+        self.register_buffer("embedding", embedding.to(torch.get_default_device()))
 
 
 class OperatorEmbedding(nn.Module):

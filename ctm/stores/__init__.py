@@ -9,6 +9,7 @@ from ctm.stores.base import (
     Destination,
     DownloadCancelled,
     ProgressCallback,
+    RepoType,
     Store,
     StoreUnavailable,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "HubStore",
     "LocalStore",
     "ProgressCallback",
+    "RepoType",
     "Store",
     "StoreUnavailable",
     "resolve_checkpoint_dir",

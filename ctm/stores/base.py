@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from ctm.checkpoint import CONFIG_NAME, MODEL_CARD_NAME, list_weight_files
 from ctm.checkpoint.metadata import MAX_METADATA_BYTES, read_metadata
@@ -15,6 +15,8 @@ from ctm.io.json_files import read_json, read_text
 
 log = logging.getLogger(__name__)
 
+RepoType = Literal["model", "space"]
+STATIC_SPACE_FILES = ("index.html", "README.md")
 ProgressCallback = Callable[[int, int], None]  # (downloaded bytes, total bytes); may raise DownloadCancelled
 
 
@@ -81,10 +83,15 @@ class CheckpointDescription:
 
 @runtime_checkable
 class Destination(Protocol):
-    """Store that checkpoints can be published to."""
+    """Store that checkpoints and static Spaces can be published to."""
 
-    def publish(self, folder: Path, name: str, message: str, private: bool = False) -> Commit:
-        """Publish a checkpoint directory. Publishing twice with the same message has no further effect."""
+    def publish(
+        self, folder: Path, name: str, message: str, private: bool = False, repo_type: RepoType = "model"
+    ) -> Commit:
+        """Publish a checkpoint directory, or with `space` a static Space.
+
+        Publishing twice with the same message has no further effect.
+        """
 
 
 @runtime_checkable
@@ -110,6 +117,13 @@ def is_complete_checkpoint(folder: Path) -> bool:
         return (folder / CONFIG_NAME).is_file() and all(path.is_file() for path in list_weight_files(folder))
     except ValueError:
         return False
+
+
+def is_complete_folder(folder: Path, repo_type: RepoType) -> bool:
+    """Return whether a directory holds a whole checkpoint, or a whole static Space."""
+    if repo_type == "model":
+        return is_complete_checkpoint(folder)
+    return all((folder / name).is_file() for name in STATIC_SPACE_FILES)
 
 
 def describe_checkpoint_dir(folder: Path, name: str, revision: str | None = None) -> CheckpointDescription:

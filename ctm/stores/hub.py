@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import (
     CommitOperationAdd,
@@ -29,6 +30,7 @@ from ctm.checkpoint import (
     WEIGHTS_NAME,
     parse_shard_filenames,
 )
+from ctm.checkpoint.layout import LAYOUT_NAME
 from ctm.checkpoint.metadata import MAX_METADATA_BYTES
 from ctm.checkpoint.preview import MAX_PREVIEW_BYTES, PREVIEW_NAME
 from ctm.config import read_config
@@ -38,9 +40,11 @@ from ctm.stores.base import (
     CheckpointDescription,
     Commit,
     ProgressCallback,
+    RepoType,
     StoreUnavailable,
     describe_checkpoint_dir,
     is_complete_checkpoint,
+    is_complete_folder,
     read_checkpoint_info,
 )
 from ctm.stores.errors import translate_hub_error
@@ -56,7 +60,7 @@ from ctm.stores.repo_ref import COMMIT_HASH_PATTERN, HubRef
 
 MAX_WEIGHT_BYTES = 5 * 2**30  # more than `MAX_PARAMETERS` in float32
 PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
-METADATA_FILES = (CONFIG_NAME, *(f"{name}.json" for name in METADATA_NAMES), MODEL_CARD_NAME)
+METADATA_FILES = (CONFIG_NAME, *(f"{name}.json" for name in METADATA_NAMES), LAYOUT_NAME, MODEL_CARD_NAME)
 CLIENT_ERRORS = (ValueError, OSError, RuntimeError, httpx.HTTPError)
 # Raised by the client for a response of unexpected form.
 MALFORMED_RESPONSE_ERRORS = (LookupError, TypeError, AttributeError)
@@ -195,26 +199,33 @@ class HubStore:
             write_cached_ref(self._get_ref_path(ref), pinned.revision or "")
             return verify_checksums(folder)
 
-    def publish(self, folder: Path, name: str, message: str, private: bool = False) -> Commit:
-        """Publish a checkpoint directory as one commit on the main branch of a repository.
+    def publish(
+        self, folder: Path, name: str, message: str, private: bool = False, repo_type: RepoType = "model"
+    ) -> Commit:
+        """Publish a checkpoint directory as one commit on the main branch of a repository; or with `space`, a static Space.
 
         The message must be unique: if the response of a commit is lost, the next call recognises the commit by its
         message and does not repeat it.
         """
         target = HubRef.parse(name)
-        if not is_complete_checkpoint(folder):
-            raise ValueError(f"{folder.name} holds no whole checkpoint.")
+        if not is_complete_folder(folder, repo_type):
+            raise ValueError(
+                f"{folder.name} holds no whole {'checkpoint' if repo_type == 'model' else 'static Space'}."
+            )
+        if repo_type == "space" and (target.revision or target.subfolder):
+            raise ValueError(f"A Space is published to its main branch: name it as namespace/name, got {name[:80]!r}.")
         with self._translate_errors(target):
-            self.api.create_repo(target.repo, private=private or None, exist_ok=True)
+            self._create_repo(target, private, repo_type)
             paths = {target.get_path_in_repo(path.name): path for path in sorted(folder.iterdir()) if path.is_file()}
-            for commit in self.api.list_repo_commits(target.repo):
+            for commit in self.api.list_repo_commits(target.repo, repo_type=repo_type):
                 if commit.title == message:
-                    self._verify_commit(target, commit.commit_id, paths)
-                    return Commit(commit.commit_id, self._build_commit_url(target, commit.commit_id))
-            info = self.api.model_info(target.repo, files_metadata=True, timeout=self.timeout_s)
+                    self._verify_commit(target, commit.commit_id, paths, repo_type)
+                    return Commit(commit.commit_id, self._build_commit_url(target, commit.commit_id, repo_type))
+            info = self.api.repo_info(target.repo, repo_type=repo_type, files_metadata=True, timeout=self.timeout_s)
             known = {
                 target.get_path_in_repo(file)
                 for file in (*METADATA_FILES, PREVIEW_NAME, WEIGHTS_NAME, WEIGHTS_INDEX_NAME)
+                if repo_type == "model"
             }
             stale_paths = sorted((known & get_siblings_by_path(info).keys()) - paths.keys())
             operations: list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete] = [
@@ -225,12 +236,17 @@ class HubStore:
                 *(CommitOperationDelete(path_in_repo=repo_path) for repo_path in stale_paths),
             ]
             result = self.api.create_commit(
-                target.repo, operations, commit_message=message, parent_commit=info.sha, num_threads=2
+                target.repo,
+                operations,
+                commit_message=message,
+                parent_commit=info.sha,
+                num_threads=2,
+                repo_type=repo_type,
             )
-            self._verify_commit(target, result.oid, paths)
-        return Commit(result.oid, self._build_commit_url(target, result.oid))
+            self._verify_commit(target, result.oid, paths, repo_type)
+        return Commit(result.oid, self._build_commit_url(target, result.oid, repo_type))
 
-    def check_write_access(self, name: str, private: bool = False) -> str:
+    def check_write_access(self, name: str, private: bool = False, repo_type: RepoType = "model") -> str:
         """Check that the token may write to a repository; create the repository if it does not exist.
 
         Returns:
@@ -239,11 +255,24 @@ class HubStore:
         target = HubRef.parse(name)
         with self._translate_errors(target):
             account = self.api.whoami()["name"]
-            self.api.create_repo(target.repo, private=private or None, exist_ok=True)
-            self.api.auth_check(target.repo, write=True)
+            self._create_repo(target, private, repo_type)
+            self.api.auth_check(target.repo, repo_type=repo_type, write=True)
         return account
 
     # --- parts ---------------------------------------------------------------------------------------------------
+
+    def _create_repo(self, target: HubRef, private: bool, repo_type: RepoType) -> None:
+        """Create a repository if it does not exist. A Space that is not static is rejected: it would be replaced."""
+        space_sdk = "static" if repo_type == "space" else None
+        self.api.create_repo(
+            target.repo, private=private or None, repo_type=repo_type, space_sdk=space_sdk, exist_ok=True
+        )
+        if space_sdk:
+            sdk = self.api.space_info(target.repo, timeout=self.timeout_s).sdk
+            if sdk not in (None, space_sdk):
+                raise ValueError(
+                    f"{target.repo} is a Space with the SDK {sdk!r}, which a static Space would replace: name another one."
+                )
 
     def _resolve(self, name: HubRef) -> tuple[HubRef, ModelInfo]:
         """Return the name pinned to its commit, and the repository information."""
@@ -348,19 +377,21 @@ class HubStore:
         """Return the path at which the client caches the commit of a branch or tag."""
         return self.cache_dir / f"models--{name.repo.replace('/', '--')}" / "refs" / (name.revision or "main")
 
-    def _verify_commit(self, name: HubRef, revision: str, paths: dict[str, Path]) -> None:
+    def _verify_commit(self, name: HubRef, revision: str, paths: dict[str, Path], repo_type: RepoType) -> None:
         """Check that the commit holds the files as they were sent."""
-        siblings = get_siblings_by_path(
-            self.api.model_info(name.repo, revision=revision, files_metadata=True, timeout=self.timeout_s)
+        info = self.api.repo_info(
+            name.repo, repo_type=repo_type, revision=revision, files_metadata=True, timeout=self.timeout_s
         )
+        siblings = get_siblings_by_path(info)
         for repo_path, path in paths.items():
             sibling = siblings.get(repo_path)
             digest = (sibling.lfs.sha256 if sibling.lfs else sibling.blob_id) if sibling else None
             if digest is None or compute_digest(path, digest) != digest:
                 raise StoreUnavailable(f"The Hub took the commit but does not hold {repo_path} as it was sent.")
 
-    def _build_commit_url(self, name: HubRef, commit: str) -> str:
-        return f"{self.api.endpoint}/{name.repo}/commit/{commit}"
+    def _build_commit_url(self, name: HubRef, commit: str, repo_type: RepoType) -> str:
+        prefix = "spaces/" if repo_type == "space" else ""
+        return f"{self.api.endpoint}/{prefix}{name.repo}/commit/{commit}"
 
     @contextmanager
     def _translate_errors(self, name: HubRef) -> Iterator[None]:
@@ -371,7 +402,7 @@ class HubStore:
             raise translate_hub_error(error, name) from None
 
 
-def get_siblings_by_path(info: ModelInfo) -> dict[str, RepoSibling]:
+def get_siblings_by_path(info: Any) -> dict[str, RepoSibling]:
     """Return the files of a repository by path."""
     return {file.rfilename: file for file in info.siblings or []}
 

@@ -32,11 +32,24 @@ class LocalStore:
         Raises:
             ValueError: There is no such checkpoint.
         """
+        if checkpoint_dir := self._find_checkpoint(name):
+            return checkpoint_dir
         checkpoints = self._find_checkpoints()
         if name in checkpoints:
             return checkpoints[name]
         known = ", ".join(sorted(checkpoints)) or "none"
         raise ValueError(f"There is no checkpoint called {str(name)[:60]!r} (any more); there are: {known}.")
+
+    def _find_checkpoint(self, name: str) -> Path | None:
+        """Return the directory of a checkpoint without a search of all others; None if only a search can tell."""
+        if self.pattern.split("/").count("*") != 1 or Path(name).parts != (name,) or name.startswith("."):
+            return None
+        checkpoint_dir = self.root / self.pattern.replace("*", name)
+        try:
+            is_checkpoint = (checkpoint_dir / CONFIG_NAME).is_file()
+        except (OSError, ValueError):  # no possible name of a file
+            return None
+        return checkpoint_dir if is_checkpoint and self._get_checkpoint_name(checkpoint_dir) == name else None
 
     def _find_checkpoints(self) -> dict[str, Path]:
         """Return checkpoint directories by name, without hidden ones."""
