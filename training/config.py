@@ -1,174 +1,43 @@
-"""Settings of a run: task, model, loss, optimiser and loop. A recipe in `configs/` lists only what differs from them.
+"""Settings of a run: task, model, and the groups of `training.setting_groups`.
 
-Every setting states whether it may change when a run is resumed; see `training.resume_rules`.
+A recipe in `configs/` lists only what differs from the defaults.
 """
 
 import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
+from ctm import TickModel, build_model
 from ctm.config import CONFIG_CLASSES, ENERGY_HEAD_DEFAULTS, Config, read_config
 from ctm.io.json_files import read_text
 from ctm.io.yaml import parse_yaml
 from ctm.messages import format_name, truncate_repr
-from ctm.stores import HubRef
-from training.energy.losses import DEFAULT_ENERGY_KIND, EnergyKind, EnergyLossParams
-from training.resume_rules import BatchSplit, Changeable, Fixed, RunSettings
-from training.settings_aliases import rename_override, rename_settings, warn_about_former_names
+from ctm.models.meta_device import use_meta_device
+from training.former_recipes import find_former_recipe
+from training.resume_rules import Fixed, RunSettings
+from training.setting_groups import FinalizeConfig, LossConfig, OptimConfig, PublishConfig, TrainConfig
+from training.settings_aliases import rename_settings, warn_about_former_names
+from training.stage_overrides import MAX_STAGES, STAGE_PREFIX, STAGES, apply_stage, normalize_stages, set_setting
 from training.tasks import Task, make_task
+from training.token_init import check_token_backbone
+from training.weight_transfer import freeze_parameters, load_initial_weights
+
+__all__ = [
+    "FinalizeConfig",
+    "LossConfig",
+    "OptimConfig",
+    "PublishConfig",
+    "RunConfig",
+    "TrainConfig",
+    "format_overrides",
+    "read_recipe",
+]
 
 MAX_RECIPE_BYTES = 2**20
-MAX_ACCUMULATION_STEPS = 4_096
-
-
-class LossConfig(RunSettings):
-    """Loss of the answer, and kind and loss of the energy."""
-
-    tick_reduction: Fixed[Literal["two_tick", "mean", "mix"]] = Field(
-        "two_tick",
-        description="ticks that count: the lowest-loss and the most certain one (two_tick), all (mean), or a mix",
-    )
-    mean_share: Fixed[float] = Field(
-        0.5, ge=0, le=1, description="share of the mean over ticks at the first step, falling to 0 (mix)"
-    )
-    lookahead: Fixed[int | None] = Field(
-        None,
-        ge=1,
-        le=1_000_000,
-        description="structured answers: train only this many positions after the longest correct prefix",
-    )
-    energy_kind: Fixed[Literal[EnergyKind, "none"]] = Field(
-        DEFAULT_ENERGY_KIND,
-        description="what the energy estimates: gain of waiting (wait), -logit P(correct) (calibrated), P(wrong) times a margin "
-        "as in the energy-halting fork (contrastive), or another; none: no energy head",
-    )
-    energy_weight: Fixed[float] = Field(
-        0.5, ge=0, description="weight of the energy loss (energy_scale of the energy-halting fork)"
-    )
-    energy_margin: Fixed[float] = Field(
-        1.0, gt=0, description="energy that a wrong answer is pushed above (contrastive)"
-    )
-    tick_cost: Fixed[float] = Field(
-        0.005, ge=0, le=1, description="cost of a tick, in correct answers (value and hindsight energies)"
-    )
-    energy_grad_to_trunk: Fixed[bool] = Field(
-        False, description="backpropagate the energy loss into the trunk, as the energy-halting fork does"
-    )
-
-    @property
-    def energy_loss_params(self) -> EnergyLossParams:
-        """Settings of the energy loss."""
-        return EnergyLossParams(self.energy_margin, self.tick_cost)
-
-
-class OptimConfig(RunSettings):
-    """AdamW with linear warm-up and cosine decay."""
-
-    lr: Changeable[float] = Field(1e-3, gt=0, le=1, description="highest learning rate")
-    warmup_steps: Changeable[int] = Field(
-        200, ge=0, le=100_000_000, description="steps until the highest learning rate is reached"
-    )
-    min_lr_ratio: Changeable[float] = Field(
-        0.01, ge=0, le=1, description="learning rate at the end, as a share of the highest one"
-    )
-    weight_decay: Fixed[float] = Field(0.0, ge=0, le=1, description="AdamW weight decay of matrices")
-    max_grad_norm: Changeable[float] = Field(
-        1.0, ge=0, description="largest gradient norm, of trunk and energy head separately; 0: no clipping"
-    )
-
-
-class TrainConfig(RunSettings):
-    """The training loop."""
-
-    steps: Changeable[int] = Field(2_000, ge=1, le=100_000_000, description="optimiser steps")
-    batch_size: BatchSplit[int] = Field(64, ge=1, le=65_536, description="samples per batch and process")
-    gradient_accumulation_steps: BatchSplit[int] = Field(
-        1, ge=1, le=MAX_ACCUMULATION_STEPS, description="batches accumulated before an optimiser step"
-    )
-    seed: Fixed[int] = Field(0, ge=0, lt=2**31, description="seed of weights, data and dropout")
-    mixed_precision: Changeable[Literal["no", "bf16", "fp16"]] = Field("no", description="precision of matrix products")
-    device: Changeable[Literal["auto", "cpu"]] = Field("auto", description="auto uses the accelerator if there is one")
-    init_mode: Fixed[Literal["all", "matching", "expand", "core"]] = Field(
-        "all",
-        description="weights to copy from init_from: all; those of equal name and shape (matching); also smaller ones into the "
-        "leading slice of larger ones (expand); or only the recurrent core (core)",
-    )
-    freeze: Fixed[Literal["none", "core"]] = Field(
-        "none", description="weights that are not trained: none, or the recurrent core (core)"
-    )
-    log_every: Changeable[int] = Field(20, ge=1, le=100_000_000, description="steps between two lines of metrics.jsonl")
-    eval_every: Changeable[int] = Field(
-        500, ge=1, le=100_000_000, description="steps between two evaluations on validation samples"
-    )
-    eval_samples: Changeable[int] = Field(512, ge=1, le=1_000_000, description="validation samples an evaluation uses")
-    save_every: Changeable[int] = Field(500, ge=1, le=100_000_000, description="steps between two checkpoints")
-    save_total_limit: Changeable[int] = Field(
-        2, ge=1, le=1_000, description="newest checkpoints to keep, besides the best one"
-    )
-    report_to: Changeable[Literal["none", "trackio", "tensorboard", "wandb"]] = Field(
-        "none", description="experiment tracker that receives the logged figures; its package is optional"
-    )
-    max_minutes: Changeable[float] = Field(0, ge=0, description="save and stop after this many minutes; 0: no limit")
-    min_free_disk_gb: Changeable[float] = Field(
-        1.0, ge=0, description="save and stop before less than this much disk is free, GB"
-    )
-
-
-class FinalizeConfig(RunSettings):
-    """Steps after the training: fit the energy head, choose a threshold, evaluate the model."""
-
-    fit_samples: Changeable[int] = Field(
-        32_768,
-        ge=0,
-        le=1_000_000,
-        description="validation samples to fit the energy head on, 2 or more; 0: do not fit it",
-    )
-    fit_steps: Changeable[int] = Field(4_000, ge=1, le=1_000_000, description="optimiser steps of the fit, at most")
-    accuracy_tolerance: Changeable[float] = Field(
-        0.005,
-        ge=0,
-        le=1,
-        description="accuracy that a halting threshold may lose against the most accurate one, on calibration samples",
-    )
-
-    @field_validator("fit_samples")
-    @classmethod
-    def _check_fit_samples(cls, value: int) -> int:
-        if value == 1:
-            raise ValueError("must be 0 (do not fit the energy head) or at least 2")
-        return value
-
-
-class PublishConfig(RunSettings):
-    """Publication of the checkpoint on the Hub."""
-
-    repo: Changeable[str] = Field("", description="namespace/name of the repository; empty: nothing is published")
-    private: Changeable[bool] = Field(False, description="create the repository as private if it does not exist")
-    example_images: Changeable[bool] = Field(
-        False,
-        description="publish a few held-out images of the data set as example inputs; the data set must permit it",
-    )
-    interval_minutes: Changeable[float] = Field(
-        0, ge=0, description="minutes between two publications during training, at least 10; 0: publish only at the end"
-    )
-
-    @field_validator("repo")
-    @classmethod
-    def _check_repo_name(cls, value: str) -> str:
-        if value and (HubRef.parse(value).revision or HubRef.parse(value).subfolder):
-            raise ValueError("must be namespace/name: checkpoints are published to the main branch of a repository")
-        return value
-
-    @field_validator("interval_minutes")
-    @classmethod
-    def _check_interval(cls, value: float) -> float:
-        if 0 < value < 10:
-            raise ValueError("the Hub limits commits: at most one in ten minutes")
-        return value
 
 
 class RunConfig(RunSettings):
@@ -177,9 +46,9 @@ class RunConfig(RunSettings):
     `model` holds a kind and published constructor keys; the task adds those that it determines.
     """
 
-    task: Fixed[dict[str, Any]] = Field(description="kind, and the settings of the task")
+    task: Fixed[dict[str, Any]] = Field(title="Task", description="kind, and the settings of the task")
     model: Fixed[dict[str, Any]] = Field(
-        default_factory=dict, description="kind (ctm, lstm or ff), and the constructor keys of the model"
+        default_factory=dict, title="Model", description="kind (ctm, lstm or ff), and the constructor keys of the model"
     )
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
@@ -187,18 +56,47 @@ class RunConfig(RunSettings):
     finalize: FinalizeConfig = FinalizeConfig()
     publish: PublishConfig = PublishConfig()
     init_from: Fixed[str] = Field(
-        "", description="checkpoint with the initial weights: a directory, or hub:namespace/name@revision"
+        "",
+        title="Initial weights",
+        description="checkpoint with the initial weights: a directory, or hub:namespace/name@revision",
     )
+    stages: Fixed[tuple[dict[str, Any], ...]] = Field(
+        (),
+        max_length=MAX_STAGES,
+        description="overrides of the settings above, one mapping for each stage; each stage begins with the weights of the one "
+        "before; empty: one stage",
+    )
+    _stage_configs: tuple["RunConfig", ...] = PrivateAttr(())
 
     @model_validator(mode="before")
     @classmethod
     def _accept_former_names(cls, values: Any) -> Any:
-        return rename_settings(values)[0] if isinstance(values, Mapping) else values
+        return normalize_stages(rename_settings(values)[0]) if isinstance(values, Mapping) else values
 
     @model_validator(mode="after")
     def _check_parts(self) -> "RunConfig":
-        self.build_model_config(self.make_task())
+        task = self.make_task()
+        model_config = self.build_model_config(task)
+        check_auxiliary_losses(self.loss, task, model_config)
+        if self.train.token_init == "separate":
+            check_token_backbone(model_config)
+        self._stage_configs = build_stage_configs(self)
         return self
+
+    @property
+    def stage_configs(self) -> tuple["RunConfig", ...]:
+        """Settings of every stage, without `stages`; a run without stages is one stage."""
+        return self._stage_configs or (self,)
+
+    @property
+    def last_stage(self) -> "RunConfig":
+        """Settings of the last stage, whose model the run ends with."""
+        return self.stage_configs[-1]
+
+    @property
+    def num_steps(self) -> int:
+        """Optimiser steps of all stages."""
+        return sum(stage.train.steps for stage in self.stage_configs)
 
     def make_task(self) -> Task:
         """Build the task with all its settings resolved."""
@@ -208,28 +106,33 @@ class RunConfig(RunSettings):
         """Return a copy with some settings changed.
 
         Args:
-            overrides: Values by dotted name, such as `{"train.steps": 500}`.
+            overrides: Values by dotted name, such as `{"train.steps": 500}`; `stages.2.train.steps` for one stage.
 
         Raises:
             ValueError: A setting is unknown or invalid; one sentence for each problem.
         """
         values = self.model_dump(mode="json")
         for name, value in overrides.items():
-            current_name, current_value, _ = rename_override(name, value, values)
-            _set_nested_value(values, current_name, current_value)
+            set_setting(values, name, value)
         return RunConfig.parse(values)
 
     @property
     def machine_local_settings(self) -> set[str]:
         """Names of task settings that are local to one computer, such as `task.data_files`; no checkpoint or card holds them."""
-        return {f"task.{name}" for name in self.make_task().machine_local_settings}
+        stages = enumerate(self._stage_configs, 1)
+        names = {f"{STAGE_PREFIX}{number}.{name}" for number, stage in stages for name in stage.machine_local_settings}
+        return names | {f"task.{name}" for name in self.make_task().machine_local_settings}
 
     def to_portable_dict(self) -> dict[str, Any]:
         """Return the settings as plain data, without those that are local to one computer or account."""
-        return self.model_dump(
+        values = self.model_dump(
             mode="json",
             exclude={"publish": True, "init_from": True, "task": set(self.make_task().machine_local_settings)},
         )
+        for stage, config in zip(values[STAGES], self._stage_configs, strict=True):
+            for name in config.make_task().machine_local_settings & stage.get("task", {}).keys():
+                del stage["task"][name]
+        return values
 
     def build_model_config(self, task: Task) -> Config:
         """Build the config of the model from the recipe and the task.
@@ -259,12 +162,90 @@ class RunConfig(RunSettings):
         return read_config({"kind": "ctm"} | defaults | self.model | task_values, "model")
 
 
+def supports_auxiliary_losses(task: Task, model_config: Config) -> bool:
+    """Return whether the attention and probe losses can be computed: the task states intermediate steps, the model attends."""
+    return task.num_states is not None and _attends(model_config)
+
+
+def _attends(model_config: Config) -> bool:
+    return model_config.model_type == "ctm" and bool(getattr(model_config, "heads", 0))
+
+
+def check_auxiliary_losses(loss: LossConfig, task: Task, model_config: Config) -> None:
+    """Check that task and model have what the losses of a recipe need.
+
+    Raises:
+        ValueError: The task states no intermediate steps, or the model has no attention.
+    """
+    if not loss.has_auxiliary_loss:
+        return
+    if task.num_states is None:
+        raise ValueError(
+            f"loss.attention_loss_weight and loss.probe_loss_weight need a task that states intermediate steps, and "
+            f"{task.name} states none: set both to 0."
+        )
+    if not _attends(model_config):
+        raise ValueError(
+            "loss.attention_loss_weight and loss.probe_loss_weight need model.kind=ctm with attention: set both to 0, or "
+            "model.heads to 1 or more."
+        )
+
+
+def build_stage_configs(config: RunConfig) -> tuple[RunConfig, ...]:
+    """Build and check the settings of every stage of a run.
+
+    Args:
+        config: Settings of the run.
+
+    Returns:
+        The settings of each stage, without `stages`; nothing for a run that lists none. `init_from` counts in the first one.
+
+    Raises:
+        ValueError: A stage is invalid, or its model cannot begin with the weights of the one before. The message names the
+            stage.
+    """
+    configs: list[RunConfig] = []
+    values = config.model_dump(mode="json", exclude={STAGES})
+    model: TickModel | None = None
+    for number, overrides in enumerate(config.stages, 1):
+        try:
+            stage = RunConfig.parse(apply_stage(values if number == 1 else values | {"init_from": ""}, overrides))
+            model = check_stage_weights(stage, model, number)
+        except ValueError as error:
+            raise ValueError("\n".join(f"stage {number}: {line}" for line in str(error).splitlines())) from None
+        configs.append(stage)
+    return tuple(configs)
+
+
+def check_stage_weights(config: RunConfig, previous: TickModel | None, number: int) -> TickModel:
+    """Check that the model of a stage can begin with the weights of the stage before; no memory is used for weights.
+
+    Args:
+        config: Settings of the stage.
+        previous: Model of the stage before; None for the first stage.
+        number: Number of the stage, from 1.
+
+    Returns:
+        The model of the stage, without weights.
+
+    Raises:
+        ValueError: It cannot, or the model has no part that the stage freezes.
+    """
+    task = config.make_task()
+    with use_meta_device():
+        model = build_model(config.build_model_config(task), task.get_spec().in_features)
+        freeze_parameters(model, config.train.freeze)
+        if previous is not None:
+            load_initial_weights(model, previous, config.train.init_mode, f"the model of stage {number - 1}")
+    return model
+
+
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a YAML recipe and apply overrides.
 
     Args:
         path: A file, or `env:NAME` for the content of an environment variable.
-        overrides: Words such as `train.steps=500`.
+        overrides: Words such as `train.steps=500`; such a word counts in every stage, `stages.2.train.steps=500` in one.
 
     Raises:
         ValueError: The recipe or an override is invalid; one sentence for each problem.
@@ -275,11 +256,14 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     elif os.path.isfile(path):  # noqa: PTH113 - False for impossible names, where Path.is_file raises
         text = read_text(Path(path), MAX_RECIPE_BYTES)
     else:
-        raise ValueError(f"There is no recipe at {format_name(path)}. Recipes are the YAML files of configs/.")
+        former = find_former_recipe(Path(path).name)
+        hint = former.describe() if former else "Recipes are the YAML files of configs/."
+        raise ValueError(f"There is no recipe at {format_name(path)}. {hint}")
     values = parse_yaml(text, format_name(path, 200))
     if not isinstance(values, dict):
         raise ValueError(f"{format_name(path, 200)} must hold groups such as `task:` and `train:`.")
     values, renamed = rename_settings(values)
+    values = normalize_stages(values)
     for override in overrides:
         renamed |= _apply_override(values, override)
     warn_about_former_names(renamed, format_name(path, 200))
@@ -297,21 +281,7 @@ def _apply_override(values: dict[str, Any], override: str) -> dict[str, str]:
         raise ValueError(
             f"An override reads group.setting=value, such as train.steps=500: got {truncate_repr(override)}."
         )
-    value = parse_yaml(text, f"The value of {format_name(name)}")
-    current_name, current_value, renamed = rename_override(name, value, values)
-    _set_nested_value(values, current_name, current_value)
-    return renamed
-
-
-def _set_nested_value(values: dict[str, Any], name: str, value: Any) -> None:
-    """Set one dotted key in place; missing groups are created."""
-    *groups, key = name.split(".")
-    group = values
-    for part in groups:
-        group = group.setdefault(part, {})
-        if not isinstance(group, dict):
-            raise ValueError(f"`{format_name(part)}` in `{format_name(name)}` is a value, not a group of settings.")
-    group[key] = value
+    return set_setting(values, name, parse_yaml(text, f"The value of {format_name(name)}"))
 
 
 def format_overrides(changes: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ctm.modules.readout import compute_ctc_emission_mask
-from training.losses import is_correct, per_tick_loss, predict_classes, reduce_tick_losses
+from training.losses import TickReduction, compute_answer_loss, is_correct, per_tick_loss, predict_classes
 
 
 class AnswerDecoder(ABC):
@@ -34,9 +34,7 @@ class AnswerDecoder(ABC):
         logits: Float[Tensor, "B K T"],
         targets: Int[Tensor, "B L"],
         certainty: Float[Tensor, "B T"],
-        reduction: str,
-        lookahead: int | None,
-        mean_share: float,
+        reduction: TickReduction,
         answer_mask: Bool[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, ""]:
         """Return the training loss of the trunk, a scalar.
@@ -45,9 +43,7 @@ class AnswerDecoder(ABC):
             logits: Logits at every tick.
             targets: Target classes.
             certainty: Certainty at every tick.
-            reduction: See `training.losses.reduce_tick_losses`.
-            lookahead: See `training.losses.per_tick_loss`.
-            mean_share: See `training.losses.reduce_tick_losses`.
+            reduction: Which ticks and positions count.
             answer_mask: Ticks at which an answer counts; None counts all.
         """
 
@@ -84,14 +80,12 @@ class PerTickDecoder(AnswerDecoder):
         logits: Float[Tensor, "B K T"],
         targets: Int[Tensor, "B L"],
         certainty: Float[Tensor, "B T"],
-        reduction: str,
-        lookahead: int | None,
-        mean_share: float,
+        reduction: TickReduction,
         answer_mask: Bool[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, ""]:
         """Return the cross-entropy of all positions, reduced over the ticks; see `AnswerDecoder.loss`."""
-        losses = per_tick_loss(logits.unflatten(1, (self.positions, -1)), targets, lookahead)
-        return reduce_tick_losses(reduction, losses, certainty, mean_share, answer_mask)
+        answers = logits.unflatten(1, (self.positions, -1))
+        return compute_answer_loss(reduction, answers, targets, certainty, answer_mask)
 
     def tick_losses(self, logits: Float[Tensor, "B K T"], targets: Int[Tensor, "B L"]) -> Float[Tensor, "B T"]:
         """Return the cross-entropy of the scored positions at every tick."""
@@ -133,9 +127,7 @@ class CTCDecoder(AnswerDecoder):
         logits: Float[Tensor, "B K T"],
         targets: Int[Tensor, "B L"],
         certainty: Float[Tensor, "B T"],
-        reduction: str,
-        lookahead: int | None,
-        mean_share: float,
+        reduction: TickReduction,
         answer_mask: Bool[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, ""]:
         """Return the CTC loss of the whole unroll; the arguments after `targets` do not apply to it."""

@@ -50,12 +50,16 @@ from training.energy.losses import LOGIT_KINDS, EnergyLossParams
 from training.evaluation import MAX_EVALUATION_SAMPLES, build_split_batches, evaluate_curves
 from training.familiarity import fit_familiarity
 from training.metrics import spearman_correlation, summarise_curves
-from training.model_card import build_title, render_model_card
+from training.model_card import build_title, compute_wilson_interval, render_model_card
+from training.neuron_layout import compute_checkpoint_layout
+from training.progress_summary import build_accuracy_curve
 from training.run_dir import RunDir
+from training.stages import build_stages, find_saved_stage
 from training.tasks import Task
 from training.tasks.base import Batch
 from training.tasks.splits import CALIBRATION, VALIDATION
 from training.trainer_state import build_energy_metadata
+from training.training_cost import measure_training_cost
 
 UNLIMITED_TICKS = 1_000_000
 DEFAULT_RISKS = (0.01, 0.05)  # shares of answers that a certified threshold may lose by stopping early
@@ -72,26 +76,36 @@ def finalize_run(run_dir: RunDir, output_dir: Path | None) -> None:
         ValueError: The run has no saved step.
     """
     config = run_dir.load_config()
+    stage = build_stages(config)[-1]
     steps = run_dir.list_steps()
     if not steps:
         raise ValueError(
             f"{run_dir.path} has no saved step yet: train it with python -m training train --run-dir {run_dir.path}."
         )
-    run_dir.write_status("finishing", steps[-1], config.train.steps)
-    task = config.make_task()
+    if steps[-1] <= stage.first_step:
+        raise ValueError(
+            f"{run_dir.path} has done {find_saved_stage(config, steps[-1]).describe()}, and a run is finalized in its last stage: train it "
+            f"with python -m training train --run-dir {run_dir.path}."
+        )
+    run_dir.write_status("finishing", steps[-1], config.num_steps, **stage.status)
+    task = stage.config.make_task()
     model = load(run_dir.checkpoint_dir(steps[-1])).model
-    kind = config.loss.energy_kind
-    loss_params = config.loss.energy_loss_params
+    kind = stage.config.loss.energy_kind
+    loss_params = stage.config.loss.energy_loss_params
     fit_metrics = None
     if kind != "none" and config.finalize.fit_samples:
         batches = sample_fitting_batches(task, config.finalize.fit_samples)
         fit_metrics = fit_energy(
             model, task.decoder, batches, kind, loss_params, config.finalize.fit_steps, config.train.seed
         )
-    halting = build_halting_metadata(model, task, config.finalize.accuracy_tolerance, kind, loss_params, fit_metrics)
-    checkpoint = build_final_checkpoint(model, task, halting, build_training_metadata(config, run_dir, steps[-1]))
+    num_samples = config.finalize.eval_samples
+    halting = build_halting_metadata(
+        model, task, config.finalize.accuracy_tolerance, kind, loss_params, fit_metrics, num_samples
+    )
+    training_metadata = build_training_metadata(config, run_dir, steps[-1])
+    checkpoint = build_final_checkpoint(model, task, halting, training_metadata, num_samples)
     path = save(checkpoint, output_dir or run_dir.final_checkpoint_dir)
-    run_dir.write_status("finished", steps[-1], config.train.steps, checkpoint=str(path))
+    run_dir.write_status("finished", steps[-1], config.num_steps, checkpoint=str(path), **stage.status)
     for evaluation in checkpoint.metrics["evaluations"]:
         write_line(describe_evaluation(evaluation))
     write_line(f"All figures are in metrics.json. Checkpoint: {path}")
@@ -102,30 +116,38 @@ def describe_evaluation(evaluation: dict[str, Any]) -> str:
     ticks = evaluation["iterations"]
     mean = f", in {format_mean(evaluation['mean_ticks'])} of {ticks} ticks on average" if ticks > 1 else ""
     samples = f"{evaluation['n']:,} samples of the split {evaluation['split']}"
-    return f"Evaluated on {samples}: {evaluation['accuracy_halted']:.1%} correct{mean}."
+    accuracy = evaluation["accuracy_halted"]
+    low, high = compute_wilson_interval(accuracy, evaluation["n"])
+    return f"Evaluated on {samples}: {accuracy:.1%} correct (95% interval {low:.1%} to {high:.1%}){mean}."
 
 
 def build_final_checkpoint(
-    model: TickModel, task: Task, halting: dict[str, Any], training_metadata: dict[str, Any]
+    model: TickModel,
+    task: Task,
+    halting: dict[str, Any],
+    training_metadata: dict[str, Any],
+    num_samples: int = MAX_EVALUATION_SAMPLES,
 ) -> Checkpoint:
-    """Evaluate a model on every test split with its default halting policy, and build the checkpoint with model card.
+    """Evaluate a model on every test split with its default halting policy, and build its checkpoint.
 
     Args:
         model: The model.
         task: Its task.
         halting: Content of `halting.json`.
         training_metadata: The entry `training` of `metrics.json`.
+        num_samples: Draws from a generated split, see `build_split_batches`.
     """
     policy = get_default_policy(halting)
     evaluations = [
-        evaluate_split(model, task, split, build_split_batches(task, split, MAX_EVALUATION_SAMPLES), policy, halting)
+        evaluate_split(model, task, split, build_split_batches(task, split, num_samples), policy, halting)
         for split in task.reported_splits
     ]
     metrics = {"date": datetime.date.today().isoformat(), "evaluations": evaluations, "training": training_metadata}
     num_parameters = count_parameters(model.config, model.in_features)
     config = model.config.to_dict()
     card = render_model_card(build_title(config, task.title), config, task.describe(), halting, metrics, num_parameters)
-    return Checkpoint(model, task.describe(), halting, metrics, card)
+    layout = compute_checkpoint_layout(model, task)
+    return Checkpoint(model, task.describe(), halting, metrics, card, layout)
 
 
 def evaluate_split(
@@ -164,9 +186,11 @@ def evaluate_split(
         "accuracy_by_tick": [round(value, 6) for value in accuracy_by_tick],
         "policy": str(policy) if policies else f"ticks={curves.correct.size(1)}",
         "accuracy_halted": policy_replay.accuracy,
+        "accuracy_halted_interval": list(compute_wilson_interval(policy_replay.accuracy, len(curves.correct))),
         "mean_ticks": policy_replay.mean_ticks,
         "energy_auroc": None,
-        **summarise_curves(curves),
+        **(summary := summarise_curves(curves)),
+        "accuracy_last_interval": list(compute_wilson_interval(summary["accuracy_last"], len(curves.correct))),
         "figures": {} if task.get_spec().ctc_length else task.compute_extra_metrics(answers, curves.targets),
         "spearman": spearman_correlation(policy_replay.ticks, curves.difficulty),
         "by_difficulty": group_by_difficulty(curves, policy_replay),
@@ -216,6 +240,7 @@ def build_halting_metadata(
     kind: str,
     loss_params: EnergyLossParams,
     fit_metrics: dict[str, Any] | None,
+    num_samples: int = MAX_EVALUATION_SAMPLES,
 ) -> dict[str, Any]:
     """Build the content of `halting.json`: policies with thresholds, their frontiers, and the meaning of the energy.
 
@@ -226,15 +251,16 @@ def build_halting_metadata(
         kind: Kind of energy; "none" for a model without one.
         loss_params: Settings of the energy loss.
         fit_metrics: Result of `fit_energy`; None if the energy head was not fitted.
+        num_samples: Draws from a generated split, see `build_split_batches`.
     """
-    calibration_batches = build_split_batches(task, CALIBRATION, MAX_EVALUATION_SAMPLES)
+    calibration_batches = build_split_batches(task, CALIBRATION, num_samples)
     calibration = evaluate_curves(model, task.decoder, calibration_batches, frozenset({"margin"}))
     history = TickHistory.from_curves(calibration)
     ctc_length = task.get_spec().ctc_length
     policies = choose_policies(history, calibration.correct, tolerance, ctc_length)
     default = choose_default_policy(policies)
     if policies and not ctc_length:
-        validation = evaluate_curves(model, task.decoder, build_split_batches(task, VALIDATION, MAX_EVALUATION_SAMPLES))
+        validation = evaluate_curves(model, task.decoder, build_split_batches(task, VALIDATION, num_samples))
         policies |= certify_default_risks(validation, calibration)
     frontiers = {
         "split": CALIBRATION,
@@ -302,8 +328,6 @@ def get_tolerance(halting: dict[str, Any]) -> float:
 
 def build_training_metadata(config: RunConfig, run_dir: RunDir, step: int) -> dict[str, Any]:
     """Build the entry `training` of `metrics.json`: how the checkpoint was trained."""
-    speeds = [values["steps_per_second"] for values in run_dir.read_metrics() if "steps_per_second" in values]
-    steps_per_second = sum(speeds) / len(speeds) if speeds else float("nan")
     changes = run_dir.read_portable_changes(config)
     hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
     return {
@@ -311,9 +335,24 @@ def build_training_metadata(config: RunConfig, run_dir: RunDir, step: int) -> di
         "settings": config.to_portable_dict(),
         "seed": config.train.seed,
         "steps": step,
-        "minutes": step / steps_per_second / 60,
+        **find_saved_stage(config, step).status,
+        "curve": build_accuracy_curve(run_dir.read_metrics()),
+        "minutes": compute_training_minutes(config, run_dir, step),
+        **measure_training_cost(config, run_dir.load_trainer_state(step).get("costs")),
         "hardware": hardware,
         "torch": torch.__version__,
         **({"changes": changes} if changes else {}),
         **({"init_from": run_dir.read_origin()} if run_dir.read_origin() else {}),
     }
+
+
+def compute_training_minutes(config: RunConfig, run_dir: RunDir, step: int) -> float:
+    """Return the minutes of the steps of a run, from the mean speed of each stage; NaN if it was not logged."""
+    minutes = 0.0
+    lines = [values for values in run_dir.read_metrics() if "steps_per_second" in values]
+    for stage in build_stages(config):
+        end_step = min(step, stage.end_step)
+        speeds = [values["steps_per_second"] for values in lines if stage.first_step < values["step"] <= end_step]
+        num_steps = max(0, end_step - stage.first_step)
+        minutes += num_steps / (sum(speeds) / len(speeds)) / 60 if speeds else (float("nan") if num_steps else 0.0)
+    return minutes

@@ -1,52 +1,98 @@
-"""Training loss: the loss of the answers over the ticks, and the loss of the energy."""
+"""Training loss: the loss of the answers over the ticks, the auxiliary losses, and the loss of the energy."""
 
 import torch
 from torch import Tensor
 
-from ctm.models.outputs import compute_answer_mask
-from training.config import LossConfig
-from training.decoding import AnswerDecoder
+from ctm import CTMConfig
+from ctm.models.outputs import UnrolledOutput, compute_answer_mask
+from training.auxiliary_losses import StateProbe, attention_loss
+from training.config import LossConfig, RunConfig
 from training.energy.losses import TickLabels, energy_loss
-from training.tasks.base import Batch
+from training.tasks.base import Batch, Task
 
 
 def compute_loss(
     config: LossConfig,
-    decoder: AnswerDecoder,
+    task: Task,
     model: torch.nn.Module,
     batch: Batch,
     device: torch.device,
-    mean_share: float,
+    progress: float,
+    probe: torch.nn.Module | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Compute the loss of one batch.
 
     Args:
         config: Settings of the loss.
-        decoder: Decoder of the task.
+        task: The task, for its decoder and its auxiliary targets.
         model: The model, in training mode.
         batch: Samples; moved to `device`.
         device: Device of the model.
-        mean_share: Share of the mean over all ticks, for `tick_reduction` "mix".
+        progress: Share of the steps that are done, in [0, 1].
+        probe: Probe of the intermediate results (`StateProbe`); None without a probe loss.
 
     Returns:
         The loss, a scalar with gradient, and detached scalars to log.
     """
     inputs = batch.inputs.to(device)
     targets = batch.targets.to(device)
-    output = model(inputs, energy_grad_to_trunk=config.energy_grad_to_trunk)
+    decoder = task.decoder
+    auxiliary_weight = config.compute_auxiliary_weight(progress)
+    internals = {"with_internals": True} if auxiliary_weight else {}
+    output = model(inputs, energy_grad_to_trunk=config.energy_grad_to_trunk, **internals)
     certainty = output.certainties[:, 1]
     is_correct = decoder.is_correct(output.answers.detach(), targets)
     answer_mask = compute_answer_mask(output.input_ticks, is_correct.size(1))
-    answer_loss = decoder.loss(
-        output.answers, targets, certainty, config.tick_reduction, config.lookahead, mean_share, answer_mask
-    )
-    values = {"loss": answer_loss.detach(), "accuracy": is_correct[:, -1].float().mean()}
+    loss = decoder.loss(output.answers, targets, certainty, config.build_tick_reduction(progress), answer_mask)
+    values = {"loss": loss.detach(), "accuracy": is_correct[:, -1].float().mean()}
     certainty = certainty if answer_mask is None else certainty.masked_fill(~answer_mask, -1)
     values["accuracy_certain"] = is_correct.gather(1, certainty.argmax(1, keepdim=True)).float().mean()
+    if auxiliary_weight:
+        auxiliary_loss, auxiliary_values = compute_auxiliary_loss(config, task, output, batch, probe)
+        loss = loss + auxiliary_weight * auxiliary_loss
+        values |= auxiliary_values
     if config.energy_kind == "none":
-        return answer_loss, values
+        return loss, values
     tick_losses = decoder.tick_losses(output.answers.detach(), targets) if config.energy_kind == "gain" else None
     tick_labels = TickLabels(is_correct, answer_mask, tick_losses)
     energy = energy_loss(config.energy_kind, output.energies, tick_labels, config.energy_loss_params)
     values["energy_loss"] = energy.detach()
-    return answer_loss + config.energy_weight * energy, values
+    return loss + config.energy_weight * energy, values
+
+
+def compute_auxiliary_loss(
+    config: LossConfig, task: Task, output: UnrolledOutput, batch: Batch, probe: torch.nn.Module | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Compute the attention loss and the probe loss of one batch, each with its weight before it fades.
+
+    Args:
+        config: Settings of the loss.
+        task: The task; it states the targets.
+        output: Output of the model with its internals.
+        batch: Samples.
+        probe: Probe of the intermediate results; None without a probe loss.
+
+    Returns:
+        The sum, a scalar with gradient, and detached scalars to log.
+    """
+    targets = task.compute_auxiliary_targets(batch)
+    assert targets is not None and output.attention is not None, "the settings are checked before the training"
+    targets = targets.to(output.answers.device)
+    total = output.answers.new_zeros(())
+    values = {}
+    if config.attention_loss_weight:
+        values["attention_loss"] = attention_loss(output.attention, targets.places, config.pace)
+        total = total + config.attention_loss_weight * values["attention_loss"]
+    if probe is not None:
+        values["probe_loss"] = probe(output.activations, targets.states, config.pace, config.lookahead)
+        total = total + config.probe_loss_weight * values["probe_loss"]
+    return total, {name: value.detach() for name, value in values.items()}
+
+
+def build_probe(config: RunConfig, task: Task) -> StateProbe | None:
+    """Build the probe of the intermediate results on the CPU; None if the recipe has no probe loss."""
+    if not config.loss.probe_loss_weight:
+        return None
+    model_config = config.build_model_config(task)
+    assert isinstance(model_config, CTMConfig) and task.num_states is not None, "checked with the settings"
+    return StateProbe(model_config.d_model, task.num_states, config.train.seed)

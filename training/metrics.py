@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ctm.modules.readout import compute_ctc_emission_mask
 from inference.tick_history import EvaluationCurves
 
 
@@ -45,14 +46,16 @@ def compute_validation_metrics(curves: EvaluationCurves, energy_threshold: float
         energy_threshold: A sample halts at the first tick with an energy below it; None skips the figures of the energy.
 
     Returns:
-        accuracy_by_tick; for answers of several positions position_accuracy_last; with an energy also accuracy_halted and
+        accuracy_by_tick; for answers of several positions, and for CTC answers, position_accuracy_last; with an energy also accuracy_halted and
         mean_ticks (ticks used) at the threshold, and energy_right and energy_wrong: the mean energy of correct and of
         wrong answers.
     """
     figures: dict[str, Any] = {
         "accuracy_by_tick": [round(value, 4) for value in curves.correct.float().mean(0).tolist()]
     }
-    if not curves.is_ctc and curves.targets.size(1) == curves.choices.size(1) > 1:
+    if curves.is_ctc:
+        figures["position_accuracy_last"] = compute_ctc_position_accuracy(curves.choices[:, 0], curves.targets)
+    elif curves.targets.size(1) == curves.choices.size(1) > 1:
         figures["position_accuracy_last"] = compute_position_accuracy(curves.choices[:, :, -1], curves.targets)
     if curves.energy is None or energy_threshold is None:
         return figures
@@ -73,6 +76,21 @@ def compute_position_accuracy(choices: Int[Tensor, "n P"], targets: Int[Tensor, 
     """Return the share of correct positions among those that count; a target below 0 marks one that does not."""
     counts = targets >= 0
     return ((choices == targets) & counts).sum().item() / max(1, int(counts.sum()))
+
+
+def compute_ctc_position_accuracy(labels: Int[Tensor, "n T"], targets: Int[Tensor, "n L"]) -> float:
+    """Return the share of target labels that are emitted at their place in the sequence, over all ticks.
+
+    Args:
+        labels: Label or blank of every tick; the blank is class L.
+        targets: Target labels in order.
+    """
+    length = targets.size(1)
+    is_emission = compute_ctc_emission_mask(labels, length)
+    places = is_emission.cumsum(1) - 1
+    expected = targets.gather(1, places.clamp(0, length - 1))
+    is_correct = is_emission & (places < length) & (labels == expected)
+    return is_correct.sum().item() / targets.numel()
 
 
 def compute_reliability(

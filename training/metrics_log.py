@@ -39,6 +39,10 @@ class MetricsLog:
                 return validation
         return {}
 
+    def count_evaluations(self) -> int:
+        """Return the number of evaluations."""
+        return sum(any(name.startswith(VALIDATION_PREFIX) for name in values) for values in self.read())
+
     def truncate(self, step: int) -> None:
         """Delete lines after `step`, which a resumed run writes again, and incomplete lines."""
         lines = [values for values in self.read() if values["step"] <= step]

@@ -11,10 +11,13 @@ from ctm.config import get_backbone_type, infer_model_type, read_published_confi
 from ctm.io.json_files import read_json
 from inference.halting.evidence import describe_evidence
 from training.accuracy_plot import ACCURACY_PLOT_FILE
+from training.former_recipes import find_former_recipe
 from training.model_card_data import render_front_matter
 from training.setting_changes import format_value
+from training.stages import describe_stages
 from training.tasks import build_task
 from training.tasks.registry import get_task_types
+from training.training_cost import format_flops, format_processor_time
 
 MODEL_TYPE_NAMES = {"ctm": "CTM", "lstm": "LSTM baseline", "ff": "Feed-forward baseline"}
 DEFAULT_POLICY = "certainty>0.9"
@@ -168,13 +171,35 @@ def render_training_section(metrics: dict[str, Any]) -> str:
         return (
             f"## Still training\n\nThis is step {train['steps']:,} of a run that is still training, started with `{train['command']}`. "
             f"It has not been evaluated on held-out samples{'; on validation samples: ' + figures if figures else ''}.\n"
-            f"{render_setting_changes(train)}"
+            f"{render_stages(train)}{render_setting_changes(train)}"
         )
     start = f", starting from the weights of `{train['init_from']}`" if train.get("init_from") else ""
+    former = find_former_recipe(train["command"])
     return (
         f"## Training\n\n```bash\n{train['command']}\n```\n\n"
-        f"{train['steps']:,} steps with seed {train['seed']}{start}, in {train['minutes']:.0f} minutes on {train['hardware']}.\n"
-        f"{render_setting_changes(train)}"
+        + (f"{former.describe()}\n\n" if former else "")
+        + f"{train['steps']:,} steps with seed {train['seed']}{start}, on {train['hardware']}. "
+        f"Processor time: {format_processor_time(train.get('processor_seconds'))}. "
+        f"Floating-point operations: {format_flops(train.get('flops'))}.\n"
+        f"{render_stages(train)}{render_setting_changes(train)}"
+    )
+
+
+def render_stages(training: dict[str, Any]) -> str:
+    """Render the stages of a run; "" for a run of one stage.
+
+    Args:
+        training: The entry `training` of `metrics.json`.
+    """
+    rows = [
+        f"| {number} | {steps:,} | {', '.join(f'`{word}`' for word in words) or '-'} |"
+        for number, (steps, words) in enumerate(describe_stages(training.get("settings", {})), 1)
+    ]
+    if not rows:
+        return ""
+    return (
+        "\nThe run has several stages, each of which begins with the weights of the one before:\n\n"
+        "| stage | steps | settings that differ from those of the recipe |\n|---|---|---|\n" + "\n".join(rows) + "\n"
     )
 
 

@@ -14,6 +14,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import torch
+
 from ctm.checkpoint import Checkpoint, load
 from ctm.checkpoint.metadata import HaltingMetadata
 from ctm.config import get_max_ticks
@@ -21,13 +24,15 @@ from ctm.messages import describe_value
 from ctm.models.base import TickModel
 from ctm.pretrained import resolve_pretrained
 from inference import Engine, HaltingPolicy, Recorder, parse
+from inference.batched_unroll import InferenceResult
 from inference.confidence import ConfidenceLimit
-from inference.dynamic_batcher import MAX_BATCH_SIZE, DynamicBatcher, InferenceResult
+from inference.dynamic_batcher import MAX_BATCH_SIZE, DynamicBatcher
 from inference.engine import ResultCollector
 from inference.halting.policies import check_policy_fits_task
 from inference.halting.stored_policies import get_default_policy_text
 from training.data.image_inputs import read_image_input
 from training.familiarity import compute_input_limit
+from training.record_stream import RecordStream
 from training.tasks import Task
 from training.tasks.base import TaskInput
 from training.tasks.registry import resolve_task
@@ -121,7 +126,7 @@ class Pipeline:
         self.max_batch_size = max_batch_size
         self._ctc_length = task.get_spec().ctc_length
         self._fallback: Literal["best", "last"] = "last" if self._ctc_length else "best"
-        self._batcher = DynamicBatcher(checkpoint.model, max_batch_size, fallback=self._fallback)
+        self.batcher = DynamicBatcher(checkpoint.model, max_batch_size, fallback=self._fallback)
 
     @property
     def model(self) -> TickModel:
@@ -188,10 +193,70 @@ class Pipeline:
         Raises:
             ValueError: See `__call__`.
         """
+        task_input, halting_policy = self.parse_input(user_input, name), self.parse_policy(policy)
+        return self._build_record(task_input, halting_policy, self.run_input(task_input, halting_policy), name)
+
+    def build_records(
+        self, task_inputs: Sequence[TaskInput], policy: HaltingPolicy, name: str = ""
+    ) -> list[dict[str, Any]]:
+        """Run the model on parsed inputs, those of equal shape in one batch, and return their records.
+
+        Args:
+            task_inputs: The inputs, at most `max_batch_size`, because recordings use memory.
+            policy: The halting policy.
+            name: See `build_record`.
+
+        Raises:
+            ValueError: The run takes too long. The message is one sentence.
+        """
+        results = self.batcher.submit_all([task_input.inputs for task_input in task_inputs], policy)
+        return [
+            self._build_record(task_input, policy, result, name)
+            for task_input, result in zip(task_inputs, results, strict=True)
+        ]
+
+    def run_input(
+        self, task_input: TaskInput, policy: HaltingPolicy, silenced_neurons: tuple[int, ...] = ()
+    ) -> InferenceResult:
+        """Run the model on a parsed input and record its states.
+
+        Args:
+            task_input: The input.
+            policy: The halting policy.
+            silenced_neurons: Neurons whose activation is held at 0.
+
+        Raises:
+            ValueError: The model has no such neurons, or the run takes too long. The message is one sentence.
+        """
+        return self.batcher.submit(task_input.inputs, policy, silenced_neurons)
+
+    def format_answers(self, task_input: TaskInput, logits: np.ndarray) -> list[str]:
+        """Return the answer at every tick as text.
+
+        Args:
+            task_input: The input.
+            logits: Logits at every tick, shape (t, P, C).
+        """
+        choices = torch.from_numpy(logits[:, : task_input.positions].argmax(2))
+        return [self.task.format_answer(task_input, row).label for row in self.task.decoder.decode(choices)]
+
+    def start_record(self, user_input: Any, policy: str | HaltingPolicy = "", name: str = "") -> RecordStream:
+        """Queue one input and return its record while it grows.
+
+        Args:
+            user_input: See `build_record`.
+            policy: See `__call__`.
+            name: See `build_record`.
+
+        Returns:
+            The stream; `RecordStream.run` works on it.
+
+        Raises:
+            ValueError: See `__call__`.
+        """
         task_input = self.parse_input(user_input, name)
         halting_policy = self.parse_policy(policy)
-        result = self._batcher.submit(task_input.inputs, halting_policy)
-        return self._build_record(task_input, halting_policy, result, name)
+        return RecordStream(self.checkpoint, self.task, task_input, halting_policy, self.batcher, name or self.name)
 
     def parse_input(self, user_input: Any, name: str = "") -> TaskInput:
         """Check the type of an input and parse it.
@@ -239,9 +304,8 @@ class Pipeline:
         responses = []
         for start in range(0, len(parsed), self.max_batch_size):
             chunk = parsed[start : start + self.max_batch_size]
-            results = self._batcher.submit_all([task_input.inputs for task_input, _ in chunk], policy)
-            for (task_input, notes), result in zip(chunk, results, strict=True):
-                responses.append(build_response(self._build_record(task_input, policy, result), notes))
+            records = self.build_records([task_input for task_input, _ in chunk], policy)
+            responses += [build_response(record, notes) for record, (_, notes) in zip(records, chunk, strict=True)]
         return responses
 
     def _iterate_ticks(

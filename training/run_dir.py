@@ -1,7 +1,7 @@
 """The run directory: the interface between the process that trains and the processes that monitor it.
 
-    runs/<id>/config.yaml  command.txt  origin.json  status.json  metrics.jsonl  ending.json  exit.json  log.txt  lock
-              checkpoints/<step>/  trainer/<step>/  checkpoint/  outbox/
+    runs/<id>/config.yaml  command.txt  origin.json  status.json  metrics.jsonl  samples.jsonl  ending.json  exit.json
+              log.txt  lock  checkpoints/<step>/  trainer/<step>/  checkpoint/  outbox/
 
 `checkpoints/<step>` are checkpoint directories that load without training code. `trainer/<step>` holds what a resumed run
 needs in addition (optimizer, random states) and is never published. `checkpoint` is the final checkpoint.
@@ -35,6 +35,7 @@ from training.run_paths import (
     TRAINER_STATE_FILENAME,
 )
 from training.run_settings import RunSettingsFiles
+from training.samples_log import SamplesLog
 
 LOCK_TIMEOUT_S = 1.0  # `is_locked` holds the lock for a moment
 
@@ -187,16 +188,22 @@ class RunDir(RunSettingsFiles):
         return self.metrics.read_latest_validation()
 
     def truncate_metrics(self, step: int) -> None:
-        """Delete metrics after `step`, which a resumed run writes again, and incomplete lines."""
+        """Delete metrics and samples after `step`, which a resumed run writes again, and incomplete lines."""
         self.metrics.truncate(step)
+        self.samples.truncate(step)
+
+    @property
+    def samples(self) -> SamplesLog:
+        """Log of the answers to fixed validation inputs."""
+        return SamplesLog(self.samples_file)
 
     # --- saved steps ---------------------------------------------------------------------------------------------
 
     def delete_checkpoints(self) -> None:
-        """Delete all checkpoints, trainer states, metrics and the history."""
+        """Delete all checkpoints, trainer states, metrics, samples and the history."""
         for directory in (self.checkpoints_dir, self.trainer_states_dir, self.final_checkpoint_dir):
             shutil.rmtree(directory, ignore_errors=True)
-        for file in (self.metrics_file, self.history_file):
+        for file in (self.metrics_file, self.samples_file, self.history_file):
             file.unlink(missing_ok=True)
 
     def save(self, step: int, checkpoint: Checkpoint, trainer_state: dict[str, Any]) -> None:

@@ -10,12 +10,14 @@ ORIGIN_FILENAME = "origin.json"
 HISTORY_FILENAME = "history.jsonl"
 STATUS_FILENAME = "status.json"
 METRICS_FILENAME = "metrics.jsonl"
+SAMPLES_FILENAME = "samples.jsonl"
 OUTCOME_FILENAME = "ending.json"
 OUTCOME_LOCK_FILENAME = "ending.lock"
 EXIT_FILENAME = "exit.json"
 LOG_FILENAME = "log.txt"
 LOCK_FILENAME = "lock"
 OUTBOX_DIRNAME = "outbox"
+SPACE_OUTBOX_DIRNAME = "space-outbox"
 TRAINER_STATE_FILENAME = "progress.pt"
 
 
@@ -37,6 +39,7 @@ class RunPaths:
         HISTORY_FILENAME,
         STATUS_FILENAME,
         METRICS_FILENAME,
+        SAMPLES_FILENAME,
         OUTCOME_FILENAME,
         LOG_FILENAME,
     )
@@ -72,6 +75,11 @@ class RunPaths:
         return self.path / METRICS_FILENAME
 
     @property
+    def samples_file(self) -> Path:
+        """JSON lines of answers to fixed validation inputs, one per evaluation; see `training.live_samples`."""
+        return self.path / SAMPLES_FILENAME
+
+    @property
     def outcome_file(self) -> Path:
         """Why the training ended."""
         return self.path / OUTCOME_FILENAME
@@ -95,6 +103,11 @@ class RunPaths:
     def outbox_dir(self) -> Path:
         """Checkpoints that wait for their upload; see `training.publishing.outbox`."""
         return self.path / OUTBOX_DIRNAME
+
+    @property
+    def space_outbox_dir(self) -> Path:
+        """Static Spaces that wait for their upload; see `training.publishing.outbox`."""
+        return self.path / SPACE_OUTBOX_DIRNAME
 
     @property
     def final_checkpoint_dir(self) -> Path:

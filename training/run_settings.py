@@ -1,6 +1,5 @@
 """Settings of a run directory: create them, load them, and change them when the run is resumed."""
 
-import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,9 +21,12 @@ from training.setting_changes import (
     check_batch_split,
     check_fixed_settings,
     check_steps,
-    find_changes,
+    find_run_changes,
 )
 from training.settings_aliases import rename_settings
+from training.stage_overrides import STAGES, normalize_stages
+from training.stages import find_saved_stage
+from training.train_command import add_overrides
 
 LOCAL_GROUPS = ("publish.", "init_from")  # settings of one account or computer, which no checkpoint holds
 
@@ -97,7 +99,7 @@ class RunSettingsFiles(RunPaths):
             local_names = config.machine_local_settings
             words = [word for word in overrides if word.partition("=")[0] not in local_names]
             command = self.command_file.read_text("utf-8", "replace").strip()
-            write_text(self.command_file, f"{command} {shlex.join(words)}".strip() + "\n")
+            write_text(self.command_file, add_overrides(command, words) + "\n")
         return changes
 
     def has_settings(self, config: RunConfig) -> bool:
@@ -136,7 +138,7 @@ class RunSettingsFiles(RunPaths):
             ) from None
         if not isinstance(values, dict):
             RunConfig.parse(values)  # raises the error
-        return rename_settings(values)[0]
+        return normalize_stages(rename_settings(values)[0])
 
     # --- changes -------------------------------------------------------------------------------------------------
 
@@ -154,15 +156,18 @@ class RunSettingsFiles(RunPaths):
             return []
         values = self._read_config_values()
         moved = find_moved_data(values, config)
-        old = RunConfig.parse(values | {"task": values["task"] | {change.name[5:]: change.new for change in moved}})
-        changes = find_changes(old, config)
+        old = RunConfig.parse(move_data(values, moved, config))
+        step = max(self.last_step, self.read_final_step())
+        changes = find_run_changes(old, config, step)
         check_fixed_settings(changes, self.path)
+        number = find_saved_stage(old, step).number
         if any(change.rule is ResumeRule.BATCH_SPLIT for change in changes):
-            check_batch_split(old, config, self._count_saving_processes(), num_processes)
+            old_stage, new_stage = (settings.stage_configs[number - 1] for settings in (old, config))
+            check_batch_split(old_stage, new_stage, self._count_saving_processes(), num_processes)
         if not self.is_finished(config):
-            check_steps(config, self.last_step)
+            check_steps(config, self.last_step, number)
         if moved:
-            self._check_labels(config)
+            self._check_labels(config.stage_configs[number - 1])
         return [*moved, *changes]
 
     def _count_saving_processes(self) -> int:
@@ -185,7 +190,7 @@ class RunSettingsFiles(RunPaths):
 
     def is_finished(self, config: RunConfig) -> bool:
         """Return whether the final checkpoint is that of the last step, so that nothing is left to do."""
-        return 0 < max(config.train.steps, self.last_step) <= self.read_final_step()
+        return 0 < max(config.num_steps, self.last_step) <= self.read_final_step()
 
     def read_final_step(self) -> int:
         """Return the step of the final checkpoint; 0 if there is none."""
@@ -224,3 +229,25 @@ def find_moved_data(values: dict[str, Any], config: RunConfig) -> list[SettingCh
         for name in config.make_task().machine_local_settings
         if (old := task.get(name, "")) != (new := getattr(settings, name))
     ]
+
+
+def move_data(values: dict[str, Any], moved: list[SettingChange], config: RunConfig) -> dict[str, Any]:
+    """Return saved settings with the paths of another computer replaced, in the stages, too.
+
+    Args:
+        values: Saved settings.
+        moved: Result of `find_moved_data`.
+        config: Settings of the run from now on.
+    """
+    new_values = {change.name.removeprefix("task."): change.new for change in moved}
+    stages = []
+    saved_stages = values.get(STAGES)
+    for number, stage in enumerate(saved_stages if isinstance(saved_stages, list) else ()):
+        task = stage.get("task", {})
+        names = config.make_task().machine_local_settings & task.keys()
+        if names and number < len(config.stages):
+            new_task = config.stages[number].get("task", {})
+            task = {name: value for name, value in task.items() if name not in names}
+            stage = {**stage, "task": task | {name: new_task[name] for name in names & new_task.keys()}}
+        stages.append(stage)
+    return values | {"task": values["task"] | new_values} | ({STAGES: stages} if stages else {})

@@ -4,7 +4,8 @@ The settings themselves state what may change; see `training.resume_rules`.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from pydantic.fields import FieldInfo
 from ctm.messages import format_name_list, truncate_repr
 from training.config import RunConfig
 from training.resume_rules import ResumeRule, RunSettings, find_rule
+from training.stage_overrides import STAGE_PREFIX, STAGES, is_stage_setting
+from training.stages import Stage, build_stages, find_saved_stage
 
-PARTS = ("task", "model")  # groups whose settings depend on their kind
+SPECIAL_SETTINGS = ("task", "model", STAGES)  # compared by functions of their own
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,14 @@ def format_value(value: Any) -> str:
 
 
 def find_changes(old: RunConfig, new: RunConfig) -> list[SettingChange]:
-    """Return the settings whose effective values differ.
+    """Return the settings of one stage, or of a run of one stage, whose effective values differ.
 
     A setting that is stated with its default is equal to one that is omitted. Keys of the model that follow from the task or
     the loss are not listed besides the setting that determines them.
     """
     changes = [*_compare_tasks(old, new), *_compare_models(old, new)]
     for name, info in RunConfig.model_fields.items():
-        if name in PARTS:
+        if name in SPECIAL_SETTINGS:
             continue
         old_value, new_value = getattr(old, name), getattr(new, name)
         if isinstance(new_value, RunSettings):
@@ -69,6 +72,61 @@ def find_changes(old: RunConfig, new: RunConfig) -> list[SettingChange]:
         else:
             changes += _compare("", {name: old_value}, {name: new_value}, {name: info})
     return changes
+
+
+def find_run_changes(old: RunConfig, new: RunConfig, step: int) -> list[SettingChange]:
+    """Return the changes of a run at its last saved step, with the rules of each stage.
+
+    A stage that has not begun may change in any way. A stage that is followed by one that has begun is over: its settings
+    have no effect any more, except those that would make another experiment.
+
+    Args:
+        old: Settings of the saved run.
+        new: Settings of the resumed run.
+        step: The last saved step.
+    """
+    if not old.stages and not new.stages:
+        return find_changes(old, new)
+    current = find_saved_stage(old, step).number
+    changes: dict[str, SettingChange] = {}
+    pairs = zip_longest(build_stages(old), build_stages(new))
+    for number, (old_stage, new_stage) in enumerate(pairs, 1):
+        if old_stage and new_stage:
+            found = _compare_stages(old_stage, new_stage, current)
+        else:
+            old_values, new_values = (
+                stage and _get_portable_stage(config, number) for config, stage in ((old, old_stage), (new, new_stage))
+            )
+            rule = ResumeRule.FIXED if number <= current else ResumeRule.CHANGEABLE
+            found = [SettingChange(f"{STAGE_PREFIX}{number}", old_values, new_values, rule)]
+        changes = {change.name: change for change in found} | changes
+    return list(changes.values())
+
+
+def _compare_stages(old: Stage, new: Stage, current: int) -> list[SettingChange]:
+    """Return the changes of one stage; a setting of the whole run has no prefix and is compared in the stages that have begun."""
+    found = []
+    for change in find_changes(old.config, new.config):
+        named = (
+            replace(change, name=f"{STAGE_PREFIX}{new.number}.{change.name}")
+            if is_stage_setting(change.name)
+            else change
+        )
+        if named is change and new.number > current:
+            continue
+        if new.number > current:
+            found.append(replace(named, rule=ResumeRule.CHANGEABLE))
+        elif new.number == current or named is change or change.rule is ResumeRule.FIXED:
+            found.append(named)
+        elif change.name == "train.steps":
+            found.append(replace(named, rule=ResumeRule.FIXED))
+    return found
+
+
+def _get_portable_stage(config: RunConfig, number: int) -> dict[str, Any]:
+    """Return the overrides of a stage without those that are local to one computer; none in a run without stages."""
+    stages = config.to_portable_dict()[STAGES]
+    return stages[number - 1] if stages else {}
 
 
 def _compare_tasks(old: RunConfig, new: RunConfig) -> Iterable[SettingChange]:
@@ -152,14 +210,21 @@ def check_batch_split(old: RunConfig, new: RunConfig, old_processes: int, new_pr
         )
 
 
-def check_steps(config: RunConfig, step: int) -> None:
-    """Check that the last step of a run is not one that is over.
+def check_steps(config: RunConfig, step: int, number: int = 1) -> None:
+    """Check that the last step of the current stage is not one that is over.
+
+    Args:
+        config: Settings of the run from now on.
+        step: The last saved step.
+        number: Number of the stage that it belongs to.
 
     Raises:
         ValueError: More steps are saved than `train.steps` states.
     """
-    if config.train.steps < step:
+    stage = build_stages(config)[number - 1]
+    if stage.end_step < step:
+        name, done = f"{stage.setting_prefix}train.steps", step - stage.first_step
         raise ValueError(
-            f"train.steps={config.train.steps} is less than the {step:,} steps that this run has done: set train.steps={step} "
-            "or more, or start over with --restart."
+            f"{name}={stage.config.train.steps} is less than the {done:,} steps that this {'stage' if stage.count > 1 else 'run'} has "
+            f"done: set {name}={done} or more, or start over with --restart."
         )

@@ -10,8 +10,9 @@ import torch
 from ctm.checkpoint import Checkpoint
 from ctm.checkpoint.metadata import HaltingMetadata
 from inference import HaltingPolicy, Recorder
+from inference.batched_unroll import InferenceResult
 from inference.confidence import FAMILIAR, Confidence, ConfidenceLimit, compute_confidence, get_temperatures
-from inference.dynamic_batcher import InferenceResult
+from inference.halting.estimated_result import estimate_result
 from inference.halting.stored_policies import get_guarantee
 from training.energy.confidence import get_answer_format
 from training.tasks import Task
@@ -49,46 +50,30 @@ def build_thought_record(
     """
     engine_result = result.engine_result
     recorder = result.recorder
-    ctc_length = task.get_spec().ctc_length
     halting = HaltingMetadata.model_validate(checkpoint.halting)
     confidence = compute_record_confidence(halting, task, task_input, recorder, limit)
-    probabilities = compute_probabilities(halting, recorder, limit)[:, : task_input.positions]  # (t, P, C)
+    probabilities, answers, task_answers = read_answers(halting, task, task_input, recorder, limit)
     answer_tick = int(engine_result.answer_tick[0])
-    answers = task.decoder.decode(torch.from_numpy(probabilities.argmax(2)))
-    task_answers = [task.format_answer(task_input, choices) for choices in answers]
     answer = task_answers[answer_tick - 1]
-    energy = np.array(recorder.energy) if recorder.energy else None
-    labels = task.get_labels()
+    estimate = estimate_result(halting, str(policy))
     record = {
-        "id": uuid.uuid4().hex[:8],
-        "checkpoint": name,
-        "task": task.name,
-        "iterations": recorder.max_ticks,
+        "id": create_record_id(),
+        **build_recorded_ticks(name, checkpoint, task, task_input, policy, recorder, probabilities),
+        **build_answers_by_tick(answers, task_answers),
         "ticks": int(engine_result.ticks[0]),
         "answer_tick": answer_tick,
-        "listening": task_input.display.get("listening", 0),
         "halted_by": engine_result.halted_by[0],
-        "policy": str(policy),
         "promise": "" if limit.is_unfamiliar or recorder.max_ticks == 1 else get_guarantee(halting, str(policy)),
+        "estimate": None if limit.is_unfamiliar or estimate is None else estimate.to_json(),
         "unfamiliar": describe_unfamiliarity(task_input, limit),
         "answer": answer.value,
         "label": answer.label,
         "probability": float(confidence.log_probability[0, answer_tick - 1].exp()),
         "milliseconds": round(result.duration_ms, 2),
-        "energy": round_values(energy),
         "p_correct": round_values(confidence.p_correct),
         "p_last": round_values(confidence.p_last),
-        "certainty": round_values(np.stack(recorder.certainty).mean(1)),
-        "answers_by_tick": answers,
-        "labels_by_tick": [task_answer.label for task_answer in task_answers],
-        "likeliest": get_top_classes(probabilities[answer_tick - 1], labels),
-        "lines": [{"of": line.signal, "at": line.level} for line in policy.chart_lines()],
-        "choices": build_choices(probabilities, labels, ctc_length),
+        "likeliest": get_top_classes(probabilities[answer_tick - 1], task.get_labels()),
         "notes": [*task_input.display.get("notes", ()), *policy.describe_unreachable(recorder.max_ticks)],
-        "input": build_input_view(task_input.display),
-        "routes": build_routes(task_answers),
-        "attention": build_attention_view(recorder),
-        "activity": build_activity_view(recorder, checkpoint.model.config.d_model),
     }
     record["verdict"] = judge_answer(task.is_correct(task_input, answers[answer_tick - 1]), record)
     record["truth"] = format_truth(task, task_input)
@@ -96,6 +81,103 @@ def build_thought_record(
     sentence = format_sentence(answer.sentence, record, halt_reason, task.states_result)
     record["sentence"] = " ".join(filter(None, [sentence, record["unfamiliar"], *record["notes"]]))
     return record
+
+
+def build_partial_record(
+    name: str,
+    checkpoint: Checkpoint,
+    task: Task,
+    task_input: TaskInput,
+    policy: HaltingPolicy,
+    recorder: Recorder,
+    limit: ConfidenceLimit = FAMILIAR,
+) -> dict[str, Any]:
+    """Build the record of the first ticks of an unroll that has no result, as JSON data.
+
+    Args:
+        name: See `build_thought_record`.
+        checkpoint: See `build_thought_record`.
+        task: See `build_thought_record`.
+        task_input: See `build_thought_record`.
+        policy: See `build_thought_record`.
+        recorder: Recording of these ticks, at least one.
+        limit: See `build_thought_record`.
+
+    Returns:
+        The part of the record that the recorded ticks determine. It has no verdict, no confidence and no sentence.
+    """
+    halting = HaltingMetadata.model_validate(checkpoint.halting)
+    probabilities, answers, task_answers = read_answers(halting, task, task_input, recorder, limit)
+    return {
+        **build_recorded_ticks(name, checkpoint, task, task_input, policy, recorder, probabilities),
+        **build_answers_by_tick(answers, task_answers),
+    }
+
+
+def read_answers(
+    halting: HaltingMetadata, task: Task, task_input: TaskInput, recorder: Recorder, limit: ConfidenceLimit
+) -> tuple[np.ndarray, list[list[int]], list[TaskAnswer]]:
+    """Return class probabilities (t, P, C), decoded classes and formatted answers of every recorded tick."""
+    probabilities = compute_probabilities(halting, recorder, limit)[:, : task_input.positions]
+    answers = task.decoder.decode(torch.from_numpy(probabilities.argmax(2)))
+    task_answers = [task.format_answer(task_input, choices) for choices in answers]
+    return probabilities, answers, task_answers
+
+
+def build_recorded_ticks(
+    name: str,
+    checkpoint: Checkpoint,
+    task: Task,
+    task_input: TaskInput,
+    policy: HaltingPolicy,
+    recorder: Recorder,
+    probabilities: np.ndarray,
+) -> dict[str, Any]:
+    """Return what a record shows of the recorded ticks, apart from the answers.
+
+    Args:
+        name: See `build_thought_record`.
+        checkpoint: See `build_thought_record`.
+        task: See `build_thought_record`.
+        task_input: See `build_thought_record`.
+        policy: See `build_thought_record`.
+        recorder: Recording of the ticks.
+        probabilities: Class probabilities, shape (t, P, C).
+    """
+    return {
+        "checkpoint": name,
+        "task": task.name,
+        "iterations": recorder.max_ticks,
+        "ticks": len(recorder.logits),
+        "listening": task_input.display.get("listening", 0),
+        "policy": str(policy),
+        "energy": round_values(np.array(recorder.energy)) if recorder.energy else None,
+        "certainty": round_values(np.stack(recorder.certainty).mean(1)),
+        "lines": [{"of": line.signal, "at": line.level} for line in policy.chart_lines()],
+        "choices": build_choices(probabilities, task.get_labels(), task.get_spec().ctc_length),
+        "input": build_input_view(task_input.display),
+        "attention": build_attention_view(recorder),
+        "activity": build_activity_view(recorder, checkpoint.model.config.d_model),
+    }
+
+
+def build_answers_by_tick(answers: list[list[int]], task_answers: list[TaskAnswer]) -> dict[str, Any]:
+    """Return the answers of a record by tick.
+
+    Args:
+        answers: Decoded classes of every tick.
+        task_answers: The same answers as the task formats them.
+    """
+    return {
+        "answers_by_tick": answers,
+        "labels_by_tick": [task_answer.label for task_answer in task_answers],
+        "routes": build_routes(task_answers),
+    }
+
+
+def create_record_id() -> str:
+    """Return a random id for a record."""
+    return uuid.uuid4().hex[:8]
 
 
 def build_tick_view(
@@ -267,6 +349,11 @@ def build_activity_view(recorder: Recorder, neurons: int) -> dict[str, Any] | No
 def encode_base64(values: np.ndarray) -> str:
     """Return numbers from 0 to 255 as base64, a tenth of the size of a JSON list."""
     return base64.b64encode(np.clip(np.rint(values), 0, 255).astype(np.uint8).tobytes()).decode("ascii")
+
+
+def decode_base64(text: str) -> np.ndarray:
+    """Return what `encode_base64` encoded, as bytes that may be changed."""
+    return np.frombuffer(bytearray(base64.b64decode(text)), np.uint8)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

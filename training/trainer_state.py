@@ -18,6 +18,7 @@ from training.config import RunConfig
 from training.console import write_line
 from training.energy.losses import LOGIT_KINDS, EnergyLossParams
 from training.run_dir import RunDir
+from training.stages import Stage, find_saved_stage
 from training.tasks import Task
 from training.tasks.splits import VALIDATION
 
@@ -32,6 +33,8 @@ class TrainerState:
 
     Attributes:
         step: Number of optimiser steps done.
+        samples: Number of training samples in these steps, those of all processes.
+        seconds: Time of training, evaluations and saving until this step, without pauses.
         saved: The last saved step; -1 before the first.
         accuracy: Validation accuracy at the latest evaluation; -1 before the first.
         best_step: The saved step with the best accuracy.
@@ -39,6 +42,8 @@ class TrainerState:
     """
 
     step: int = 0
+    samples: int = 0
+    seconds: float = 0.0
     saved: int = -1
     accuracy: float = -1.0
     best_step: int | None = None
@@ -63,17 +68,22 @@ class SavedState(TypedDict):
         optimizer: State of the optimiser.
         random: State of the random number generators of each process.
         loop: Fields of `TrainerState`.
+        costs: Fields of the `TrainingCost` of each process; absent in a state that version 0.1 saved.
         scaler: State of the loss scaler, for fp16.
+        probe: Weights of the probe of the intermediate results.
     """
 
     optimizer: dict[str, Any]
     random: list[dict[str, Tensor]]
     loop: dict[str, Any]
+    costs: NotRequired[list[dict[str, Any]]]
     scaler: NotRequired[dict[str, Any]]
+    probe: NotRequired[dict[str, Tensor]]
 
 
 def save_step(
     config: RunConfig,
+    stage: Stage,
     task: Task,
     model: TickModel,
     run_dir: RunDir,
@@ -83,6 +93,7 @@ def save_step(
 
     Args:
         config: Settings of the run.
+        stage: The stage that the step belongs to.
         task: Its task.
         model: The model to save.
         run_dir: The run directory.
@@ -92,17 +103,13 @@ def save_step(
         OSError: The disk is full or almost full; earlier steps are kept.
     """
     step = saved["loop"]["step"]
-    halting = (
-        {"energy": build_energy_metadata(config.loss.energy_kind, config.loss.energy_loss_params)}
-        if config.loss.energy_kind != "none"
-        else {}
-    )
     changes = run_dir.read_portable_changes(config)
     metrics = {
         "training": {
             "command": run_dir.read_command(),
             "steps": step,
             "settings": config.to_portable_dict(),
+            **stage.status,
             **({"changes": changes} if changes else {}),
         }
     }
@@ -112,9 +119,16 @@ def save_step(
         0,
         f"stopped at step {step:,}; earlier steps are kept",
     )
-    run_dir.save(step, Checkpoint(model, task.describe(), halting, metrics), dict(saved))
+    run_dir.save(step, Checkpoint(model, task.describe(), build_step_halting(stage.config), metrics), dict(saved))
     run_dir.prune(config.train.save_total_limit, saved["loop"]["best_step"])
     check_free_disk(run_dir, 0, config.train.min_free_disk_gb, f"stopped and saved at step {step:,}")
+
+
+def build_step_halting(config: RunConfig) -> dict[str, Any]:
+    """Return the content of `halting.json` of a saved step: the meaning of its energy, and no policies."""
+    if config.loss.energy_kind == "none":
+        return {}
+    return {"energy": build_energy_metadata(config.loss.energy_kind, config.loss.energy_loss_params)}
 
 
 def build_energy_metadata(
@@ -142,25 +156,30 @@ def build_energy_metadata(
     return metadata | ({"fitted_on": {"split": VALIDATION, **fit_metrics}} if fit_metrics else {})
 
 
-def load_latest_state(run_dir: RunDir, model: TickModel) -> SavedState | None:
-    """Load the newest readable saved step into a model, in place.
+def load_latest_state(run_dir: RunDir, config: RunConfig) -> tuple[SavedState, TickModel] | None:
+    """Load the newest readable saved step.
+
+    Args:
+        run_dir: The run directory.
+        config: Settings of the run; its stages tell the model of each step.
 
     Returns:
-        The saved state of that step, or None if no step is saved.
+        The saved state of that step and its model, or None if no step is saved.
 
     Raises:
         ValueError: Steps are saved, and none of them can be read.
     """
     problem = ""
     for step in reversed(run_dir.list_steps()):
+        stage = find_saved_stage(config, step).config
         try:
             state = cast(SavedState, run_dir.load_trainer_state(step))
-            model.load_state_dict(load_weights(run_dir.checkpoint_dir(step), model.config).state_dict())
+            model = load_weights(run_dir.checkpoint_dir(step), stage.build_model_config(stage.make_task()))
         except (ValueError, OSError) as error:
             problem = f"step {step:,} cannot be read: {str(error)[:200]}"
             write_line(f"The saved {problem}. The step before it is used, if there is one.")
         else:
-            return state
+            return state, model
     if problem:
         raise ValueError(
             f"The run cannot resume: {problem}, and no earlier step can be read. Delete the saved steps and start over "

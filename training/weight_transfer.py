@@ -10,7 +10,9 @@ CORE_PARAMETER_PREFIXES = ("start_", "synapses.", "trace_processor.", "lstm.")
 NEURON_INDICES_INFIX = "_neuron_indices_"  # buffers that select the synchronised neurons of the core
 
 
-def load_initial_weights(model: TickModel, source: TickModel, init_mode: str = "all") -> None:
+def load_initial_weights(
+    model: TickModel, source: TickModel, init_mode: str = "all", source_name: str = "init_from"
+) -> None:
     """Copy the weights of another model into a new one, in place.
 
     Args:
@@ -19,6 +21,7 @@ def load_initial_weights(model: TickModel, source: TickModel, init_mode: str = "
         init_mode: `train.init_mode`. "all": both models have the same weights, except for the energy head. "matching": the
             weights of equal name and shape. "expand": also smaller weights, into the leading slice of larger ones.
             "core": the core alone.
+        source_name: What gives the weights, for error messages.
 
     Raises:
         ValueError: Names or shapes differ where they must not, or no weight fits.
@@ -47,7 +50,7 @@ def load_initial_weights(model: TickModel, source: TickModel, init_mode: str = "
     if mismatches:
         more = f", and {len(mismatches) - 3} more" if len(mismatches) > 3 else ""
         remedy = " Set train.init_mode=matching to copy the weights that fit." if init_mode == "all" else ""
-        raise ValueError(f"init_from does not fit this run's model: {'; '.join(mismatches[:3])}{more}.{remedy}")
+        raise ValueError(f"{source_name} does not fit this run's model: {'; '.join(mismatches[:3])}{more}.{remedy}")
     matching = {name: tensor for name, tensor in incoming.items() if name in own and tensor.shape == own[name].shape}
     model.load_state_dict(matching, strict=False)
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from ctm.checkpoint import save
 from inference.halting.policies import check_policy_fits_task
@@ -48,10 +49,25 @@ def run_evaluate(args: argparse.Namespace) -> None:
             checkpoint.model, task, checkpoint.halting, checkpoint.metrics["training"]
         )
         save(new_checkpoint, output_dir)
-        write_line(json.dumps(new_checkpoint.metrics["evaluations"]))
+        cost = select_training_cost(checkpoint.metrics)
+        write_line(json.dumps([evaluation | cost for evaluation in new_checkpoint.metrics["evaluations"]]))
         return
     split, batches = load_evaluation_batches(args, task)
-    write_line(json.dumps(evaluate_split(checkpoint.model, task, split, batches, policy, checkpoint.halting)))
+    evaluation = evaluate_split(checkpoint.model, task, split, batches, policy, checkpoint.halting)
+    write_line(json.dumps(evaluation | select_training_cost(checkpoint.metrics)))
+
+
+def select_training_cost(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return what the training of a checkpoint has cost, from its metrics: steps, processor seconds and FLOPs.
+
+    Args:
+        metrics: Content of `metrics.json`.
+
+    Returns:
+        The figures under the key `training`; None for one that was not recorded.
+    """
+    training = metrics.get("training", {})
+    return {"training": {name: training.get(name) for name in ("steps", "processor_seconds", "flops")}}
 
 
 def load_evaluation_batches(args: argparse.Namespace, task: Task) -> tuple[str, list[Batch]]:

@@ -8,6 +8,8 @@ python -m training finalize RUN [key=value ...] [--out DIRECTORY]
 python -m training publish RUN|CHECKPOINT [--repo NAMESPACE/NAME] [--private] [--example-images]
 python -m training fit-energy CHECKPOINT|hub:NAMESPACE/NAME [--energy-kind KIND] [--out DIRECTORY] [--samples N] [--steps N]
 python -m training evaluate CHECKPOINT|hub:NAMESPACE/NAME [--split NAME] [--data FILE.parquet] [--policy TEXT] [--save]
+python -m training layout CHECKPOINT [CHECKPOINT ...]
+python -m training film CHECKPOINT|hub:NAMESPACE/NAME --input TEXT|FILE [--policy TEXT] --out FILE.gif|FILE.mp4|FILE.webm
 
 Each command is one function `(args: argparse.Namespace) -> None`, stored as the default of `run_command`.
 """
@@ -18,7 +20,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from training.cli.evaluate import add_evaluate_arguments, run_evaluate
+from training.cli.film import add_film_arguments, run_film
 from training.cli.fit_energy import add_fit_energy_arguments, run_fit_energy
+from training.cli.layout import add_layout_arguments, run_layout
 from training.cli.publish import add_publish_arguments, run_publish
 from training.cli.train import print_estimate, print_parameter_count, run_finalize, run_train
 
@@ -91,7 +95,7 @@ def add_run_commands(commands: SubParsers) -> None:
 
 
 def add_checkpoint_commands(commands: SubParsers) -> None:
-    """Add the commands that read a checkpoint: fit-energy and evaluate."""
+    """Add the commands that read a checkpoint: fit-energy, evaluate, layout and film."""
     command = commands.add_parser(
         "fit-energy",
         help="fit the energy head of a checkpoint, or a new one if it has none, on validation samples",
@@ -102,6 +106,16 @@ def add_checkpoint_commands(commands: SubParsers) -> None:
     command = commands.add_parser("evaluate", help="evaluate a checkpoint; the last line printed is one JSON object")
     add_evaluate_arguments(command)
     command.set_defaults(run_command=run_evaluate)
+
+    command = commands.add_parser(
+        "layout", help="compute the places of the neurons in the inside view, and write them to layout.json"
+    )
+    add_layout_arguments(command)
+    command.set_defaults(run_command=run_layout)
+
+    command = commands.add_parser("film", help="run a checkpoint on one input, and write a film of its ticks")
+    add_film_arguments(command)
+    command.set_defaults(run_command=run_film)
 
 
 def add_recipe_arguments(command: argparse.ArgumentParser, is_optional: bool = False) -> None:

@@ -20,10 +20,12 @@ from training.console import write_line
 from training.estimate import estimate_run
 from training.failures import RunFailed, classify_failure
 from training.finalize import finalize_run
-from training.publishing.run_publisher import RunPublisher
+from training.publishing.run_publisher import RunPublisher, check_publish_access
 from training.run_dir import RunDir
 from training.setting_changes import SettingChange
 from training.settings_aliases import rename_override
+from training.stages import build_stages, find_stage_to_train
+from training.train_command import TRAIN_WORDS, add_overrides
 from training.training_loop import report_changes, train
 
 # Version 0.1.0 sets this variable instead of --no-upload in the environment of a job.
@@ -32,7 +34,7 @@ LEGACY_NO_UPLOAD_ENV = "CTM_COURIER"
 
 def print_parameter_count(args: argparse.Namespace) -> None:
     """Print the number of parameters of a recipe's model."""
-    config = read_recipe(args.recipe, args.overrides)
+    config = read_recipe(args.recipe, args.overrides).last_stage
     task = config.make_task()
     write_line(str(count_parameters(config.build_model_config(task), task.get_spec().in_features)))
 
@@ -124,13 +126,16 @@ def report_finished_run(run_dir: RunDir, changes: list[SettingChange]) -> None:
     finalize_command = shlex.join(
         ["python", "-m", "training", "finalize", str(run_dir.path), *format_overrides(settings)]
     )
-    message = format_finished_message(run_dir.read_final_step())
+    step = run_dir.read_final_step()
+    message = format_finished_message(step)
     if not run_dir.read_outcome():  # a job waits for it
         run_dir.write_outcome("finished", message)
+    stage = build_stages(run_dir.load_config())[-1]
+    steps_name = f"{stage.setting_prefix}train.steps"
     train_command = shlex.join(["python", "-m", "training", "train", "--run-dir", str(run_dir.path)])
     write_line(
-        f"{message} The checkpoint is {run_dir.final_checkpoint_dir}; to train further, raise train.steps: {train_command} "
-        f"train.steps={2 * run_dir.read_final_step()}; to finalize again: {finalize_command}"
+        f"{message} The checkpoint is {run_dir.final_checkpoint_dir}; to train further, raise {steps_name}: {train_command} "
+        f"{steps_name}={2 * step - stage.first_step}; to finalize again: {finalize_command}"
     )
 
 
@@ -155,7 +160,7 @@ def complete_run(
         publisher.publish_last(run_dir.checkpoint_dir(status["step"]))
     elif publisher:
         publisher.close()
-    write_final_outcome(run_dir, config.train.steps, is_complete)
+    write_final_outcome(run_dir, config.num_steps, is_complete)
 
 
 def format_finished_message(num_steps: int) -> str:
@@ -187,7 +192,7 @@ def format_train_command(args: argparse.Namespace, config: RunConfig) -> str:
         for word in args.overrides
         if rename_override(word.partition("=")[0], None, values)[0] not in config.machine_local_settings
     ]
-    return f"python -m training train {shlex.join([str(args.recipe), *overrides])}"
+    return add_overrides(shlex.join([*TRAIN_WORDS, str(args.recipe)]), overrides)
 
 
 @contextmanager
@@ -211,7 +216,8 @@ def record_outcome(run_dir: RunDir, config: RunConfig) -> Iterator[None]:
         run_dir.write_outcome("stopped", "Stopped outside of the steps; a resumed run starts from the last saved step.")
         raise SystemExit("Stopped.") from None
     except Exception as error:
-        reason, message = classify_failure(error, config.train)
+        stage = find_stage_to_train(config, run_dir.last_step)
+        reason, message = classify_failure(error, stage.config.train, stage.setting_prefix)
         run_dir.write_outcome(reason, message)
         if reason == "crash":
             raise
@@ -264,7 +270,7 @@ def start_publisher(run_dir: RunDir, settings: PublishConfig, no_upload: bool) -
     """
     store = HubStore()
     try:
-        account = store.check_write_access(settings.repo, settings.private)
+        account = check_publish_access(store, settings)
         write_line(f"The checkpoint will be published to {settings.repo} as {account}.")
     except StoreUnavailable as error:
         if not run_dir.list_steps():

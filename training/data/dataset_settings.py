@@ -18,26 +18,50 @@ class DataSettings(Settings):
     """Source and size of the images of a data set."""
 
     dataset: str = Field(
-        "", description="data set on the Hub, namespace/name; empty: none, so the task cannot be trained"
+        "",
+        title="Data set on the Hub",
+        description="data set on the Hub, namespace/name; empty: none, so the task cannot be trained",
     )
-    subset: str = Field("", description="subset (configuration) of the data set, if it has several")
-    revision: str = Field("", description="commit, tag or branch of the data set; empty: its latest version")
+    subset: str = Field("", title="Subset", description="subset (configuration) of the data set, if it has several")
+    revision: str = Field(
+        "", title="Revision", description="commit, tag or branch of the data set; empty: its latest version"
+    )
     data_files: Changeable[str] = Field(
-        "", description="local directory or parquet file to read instead; not written into checkpoints"
+        "",
+        title="Local data files",
+        description="local directory or parquet file to read instead; not written into checkpoints",
     )
-    train_split: str = Field("train", min_length=1, description="split to train on; a part of it is held out")
-    test_split: str = Field("test", description="split to test on; empty: 10% of train_split")
-    image_column: str = Field("image", min_length=1, description="column with the images")
-    label_column: str = Field("label", min_length=1, description="column with the classes: indices from 0, or names")
+    train_split: str = Field(
+        "train", min_length=1, title="Training split", description="split to train on; a part of it is held out"
+    )
+    test_split: str = Field("test", title="Test split", description="split to test on; empty: 10% of train_split")
+    image_column: str = Field("image", min_length=1, title="Image column", description="column with the images")
+    label_column: str = Field(
+        "label", min_length=1, title="Label column", description="column with the classes: indices from 0, or names"
+    )
     max_unreadable_rate: Changeable[float] = Field(
-        DEFAULT_MAX_RATE, ge=0, lt=1, description="share of the images that may be missing or damaged; they are skipped"
+        DEFAULT_MAX_RATE,
+        ge=0,
+        lt=1,
+        title="Share of unreadable images",
+        description="share of the images that may be missing or damaged; they are skipped",
     )
     streaming: Changeable[bool] = Field(
-        False, description="read images during training instead of loading all into memory"
+        False,
+        title="Read images while training",
+        description="read images during training instead of loading all into memory",
     )
-    channels: int = Field(3, description="3: colour; 1: grayscale")
-    resize: int = Field(256, ge=8, le=2_048, description="shorter side of an image after resizing, pixels")
-    crop: int = Field(224, ge=8, le=2_048, description="side of the central square that the model receives, pixels")
+    channels: int = Field(3, title="Colour channels", description="3: colour; 1: grayscale")
+    resize: int = Field(
+        256, ge=8, le=2_048, title="Resized side", description="shorter side of an image after resizing, pixels"
+    )
+    crop: int = Field(
+        224,
+        ge=8,
+        le=2_048,
+        title="Cropped side",
+        description="side of the central square that the model receives, pixels",
+    )
 
     @field_validator("channels")
     @classmethod

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from training.config import RunConfig
-from training.jobs.cpu_limits import count_available_cpus
+from training.jobs.estimate_store import count_job_threads
 from training.jobs.process_group import build_job_environment, launch
 from training.jobs.supervisor import NICENESS
 
@@ -24,7 +24,10 @@ _estimate_lock = threading.Lock()
 
 
 def run_estimate(
-    config: RunConfig, environment: Mapping[str, str] = os.environ, timeout_s: float = ESTIMATE_TIMEOUT_S
+    config: RunConfig,
+    environment: Mapping[str, str] = os.environ,
+    timeout_s: float = ESTIMATE_TIMEOUT_S,
+    wait_s: float = 0.0,
 ) -> dict[str, Any]:
     """Train a few steps in a child process and return what they cost.
 
@@ -35,6 +38,7 @@ def run_estimate(
         config: Configuration of the run.
         environment: Environment of the app.
         timeout_s: Seconds after which the child process is killed.
+        wait_s: Seconds to wait for another estimate to end.
 
     Returns:
         The estimate; see `training.estimate` for its keys.
@@ -43,7 +47,7 @@ def run_estimate(
         ValueError: Another estimate is running, the estimate takes too long, or the run fails. The message is one
             sentence.
     """
-    if not _estimate_lock.acquire(blocking=False):
+    if not _estimate_lock.acquire(timeout=wait_s):
         raise ValueError("Another estimate is being measured; ask again in a moment.")
     try:
         with tempfile.TemporaryDirectory(prefix="ctm-estimate-") as work_dir:
@@ -58,7 +62,7 @@ def _run_estimate_process(
     recipe = work_dir / "settings.json"
     log = work_dir / "log.txt"
     recipe.write_text(json.dumps(config.model_dump(mode="json")), "utf-8")
-    job_environment = build_job_environment(environment, max(1, count_available_cpus(environment) - 1))
+    job_environment = build_job_environment(environment, count_job_threads(environment))
     command = [sys.executable, "-m", "training", "estimate", str(recipe), "--limit", str(int(timeout_s) + 5)]
     group, process = launch(command, f"estimate {work_dir.name}", log, job_environment)
     with suppress(psutil.Error):

@@ -21,7 +21,7 @@ def create_run_dir(runs_dir: Path, name: str, config: RunConfig, command: str) -
 
     Args:
         runs_dir: Parent of the run directories.
-        name: Prefix of the directory name: small letters, digits and hyphens.
+        name: Name of the directory: small letters, digits and hyphens. If it is taken, the time is added.
         config: Settings of the run.
         command: Command line that trains the same model by hand.
 
@@ -31,13 +31,28 @@ def create_run_dir(runs_dir: Path, name: str, config: RunConfig, command: str) -
     if not RUN_NAME_PATTERN.fullmatch(name):
         raise ValueError(f"A run's name is made of small letters, digits and hyphens, 40 at most: got {name[:60]!r}.")
     try:
-        run_dir = RunDir(create_unique_dir(runs_dir, f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"))
+        run_dir = RunDir(create_named_dir(runs_dir, name))
         with remove_on_error(run_dir.path):
             run_dir.initialize(config)
             run_dir.save_command(command)
     except OSError as error:
         raise ValueError(f"The run cannot be created in {runs_dir}: {error.strerror}. Free some disk space.") from None
     return run_dir
+
+
+def create_named_dir(parent: Path, name: str) -> Path:
+    """Create a directory, with the time after its name if the name is taken.
+
+    Raises:
+        ValueError: All names are taken.
+        OSError: The directory cannot be created.
+    """
+    path = parent / name
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        return create_unique_dir(parent, f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    return path
 
 
 def create_unique_dir(parent: Path, name: str) -> Path:

@@ -16,7 +16,8 @@ from typing import Any
 
 from ctm.stores import HubStore
 from training.config import RunConfig
-from training.jobs.estimate_process import run_estimate
+from training.jobs.estimate_process import ESTIMATE_TIMEOUT_S, run_estimate
+from training.jobs.estimate_store import ESTIMATES_FILENAME, EstimateStore
 from training.jobs.job import LOCAL_TARGET, Job, RequestedAction
 from training.jobs.launcher import JobLauncher
 from training.jobs.lease import Lease
@@ -74,6 +75,7 @@ class JobScheduler:
         self.runs_dir = Path(runs_dir).resolve()
         self.resume_interrupted = resume_interrupted
         self.store = JobStore(self.runs_dir / STORE_FILENAME)
+        self.estimates = EstimateStore(self.runs_dir.parent / ESTIMATES_FILENAME, environment)
         self.launcher = JobLauncher(self.runs_dir, environment, token)
         self._lock = threading.RLock()
         self.local_jobs = LocalJobs(self.store, self.launcher, self._lock, stop_timeout_s, self._on_local_job_end)
@@ -168,12 +170,23 @@ class JobScheduler:
         return RunDir(self.runs_dir / self.store.get(job_id).id)
 
     def estimate(self, config: RunConfig) -> dict[str, Any]:
-        """Train a few steps in a child process and return what they cost; see `run_estimate`.
+        """Train a few steps in a child process, save what they cost, and return it; see `run_estimate`.
+
+        Waits while another estimate is measured.
 
         Raises:
-            ValueError: Another estimate is running, the estimate takes too long, or the run fails.
+            ValueError: Other estimates take too long, the estimate takes too long, or the run fails.
         """
-        return run_estimate(config, self._environment)
+        is_shared = self.is_training_here
+        figures = run_estimate(config, self._environment, wait_s=ESTIMATE_TIMEOUT_S)
+        with suppress(OSError):  # a full disk: the estimate is still worth showing
+            self.estimates.save(config, figures, is_shared or self.is_training_here)
+        return figures
+
+    @property
+    def is_training_here(self) -> bool:
+        """Whether a training job runs on this computer."""
+        return any(job.is_local for job in self.list_running_jobs())
 
     def redact_token(self, text: str) -> str:
         """Replace the Hub token of the jobs in a text. Logs of version 0.1.0 may contain it."""

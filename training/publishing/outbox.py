@@ -1,6 +1,7 @@
-"""Transactional outbox: checkpoints of a run that wait for their upload.
+"""Transactional outbox: checkpoints and static Spaces of a run that wait for their upload.
 
     runs/<id>/outbox/<time>-<id>/{entry.json, checkpoint/}
+    runs/<id>/space-outbox/<time>-<id>/{entry.json, checkpoint/}
 
 A checkpoint is first copied into the outbox and then uploaded with retries until the store has it: the network may
 fail, the store may be busy, and the process may be killed at any moment. The commit message contains the id of the
@@ -22,8 +23,8 @@ from pydantic import TypeAdapter
 
 from ctm.io.json_files import read_json, write_json
 from ctm.io.locks import file_lock
-from ctm.stores import Destination, StoreUnavailable
-from ctm.stores.base import is_complete_checkpoint
+from ctm.stores import Destination, RepoType, StoreUnavailable
+from ctm.stores.base import is_complete_folder
 from training.event_stream import emit_event
 from training.run_dir import RunDir
 
@@ -102,11 +103,15 @@ class Outbox:
     Args:
         run_path: Run directory.
         clock: Clock in seconds since the epoch.
+        repo_type: What it publishes: checkpoints, or static Spaces. Each kind has a directory and retries of its own, so that
+            neither waits for the other.
     """
 
-    def __init__(self, run_path: Path, clock: Callable[[], float] = time.time) -> None:
-        self.path = RunDir(Path(run_path)).outbox_dir
+    def __init__(self, run_path: Path, clock: Callable[[], float] = time.time, repo_type: RepoType = "model") -> None:
+        run_dir = RunDir(Path(run_path))
+        self.path = run_dir.outbox_dir if repo_type == "model" else run_dir.space_outbox_dir
         self.clock = clock
+        self.repo_type = repo_type
 
     def entries(self) -> list[OutboxEntry]:
         """Return all entries, oldest first. Broken entry files are skipped with a warning."""
@@ -129,17 +134,19 @@ class Outbox:
         title: str,
         private: bool = False,
         extra_files: Mapping[str, bytes] | None = None,
+        source: str = "",
     ) -> OutboxEntry:
         """Copy a checkpoint into the outbox; the original may change or disappear afterwards.
 
         If the newest entry of the repository holds the same checkpoint, that entry is returned and nothing is copied.
 
         Args:
-            checkpoint: Checkpoint directory.
+            checkpoint: Directory of the checkpoint, or of the static Space.
             repo: Target repository, `namespace/name`.
             title: First part of the commit message.
             private: Whether a repository that has to be created is private.
             extra_files: Further files by name; they replace files of the same name.
+            source: What the directory was made from; default: its own fingerprint.
 
         Returns:
             The entry of the checkpoint.
@@ -148,16 +155,20 @@ class Outbox:
             ValueError: The checkpoint is incomplete, because it was removed in the meantime.
             OSError: The checkpoint cannot be read, or the outbox cannot be written.
         """
-        source = compute_fingerprint(checkpoint)
-        repo_entries = [
-            entry for entry in self.entries() if entry.repo == repo and entry.state in (*PENDING_STATES, "published")
-        ]
-        if repo_entries and repo_entries[-1].source == source:  # the repository already gets this checkpoint
-            return repo_entries[-1]
+        source = source or compute_fingerprint(checkpoint)
+        if (known_entry := self.find_entry(repo, source)) is not None:
+            return known_entry
         self._remove_stale_drafts()
         entry = OutboxEntry(uuid.uuid4().hex[:12], repo, private, title, source, self.clock())
         self._write_entry(entry, checkpoint, extra_files or {})
         return entry
+
+    def find_entry(self, repo: str, source: str) -> OutboxEntry | None:
+        """Return the newest entry of a repository if it holds this source and was not refused; else None."""
+        repo_entries = [
+            entry for entry in self.entries() if entry.repo == repo and entry.state in (*PENDING_STATES, "published")
+        ]
+        return repo_entries[-1] if repo_entries and repo_entries[-1].source == source else None
 
     def _write_entry(self, entry: OutboxEntry, checkpoint: Path, extra_files: Mapping[str, bytes]) -> None:
         """Write the directory of a new entry, whole or not at all."""
@@ -165,8 +176,9 @@ class Outbox:
         draft.mkdir(parents=True)
         try:
             shutil.copytree(checkpoint, draft / CHECKPOINT_DIRNAME, copy_function=link_or_copy)
-            if not is_complete_checkpoint(draft / CHECKPOINT_DIRNAME):
-                raise ValueError(f"The checkpoint {checkpoint.name} is incomplete.")
+            if not is_complete_folder(draft / CHECKPOINT_DIRNAME, self.repo_type):
+                kind = "checkpoint" if self.repo_type == "model" else "static Space"
+                raise ValueError(f"The {kind} {checkpoint.name} is incomplete.")
             for name, content in extra_files.items():
                 (draft / CHECKPOINT_DIRNAME / name).unlink(missing_ok=True)  # it may be a hard link to the original
                 (draft / CHECKPOINT_DIRNAME / name).write_bytes(content)
@@ -208,7 +220,9 @@ class Outbox:
         """Upload an entry once, and return the entry with the result."""
         checkpoint = self._get_entry_dir(entry) / CHECKPOINT_DIRNAME
         try:
-            commit = store.publish(checkpoint, entry.repo, entry.commit_message, entry.private)
+            commit = store.publish(
+                checkpoint, entry.repo, entry.commit_message, entry.private, repo_type=self.repo_type
+            )
         except StoreUnavailable as error:
             if entry.tries >= MAX_ATTEMPTS:
                 return self._close_entry(entry, "given up", problem=str(error))
@@ -263,6 +277,11 @@ class Outbox:
         for draft in self.path.glob(".[0-9a-f]*"):
             if time.time() - draft.stat().st_mtime > DRAFT_TTL_S:
                 shutil.rmtree(draft, ignore_errors=True)
+
+
+def get_outboxes(run_path: Path) -> tuple[Outbox, Outbox]:
+    """Return the outboxes of a run: that of its checkpoints, and that of its static Spaces."""
+    return Outbox(run_path), Outbox(run_path, repo_type="space")
 
 
 def get_entry_dir_name(entry: OutboxEntry) -> str:

@@ -12,7 +12,8 @@ from training.accuracy_plot import ACCURACY_PLOT_FILE, render_accuracy_plot
 from training.config import PublishConfig
 from training.model_card import render_checkpoint_card
 from training.preview import build_preview_file
-from training.publishing.outbox import MIN_COMMIT_INTERVAL_S, PENDING_STATES, Outbox, OutboxEntry
+from training.publishing.outbox import MIN_COMMIT_INTERVAL_S, PENDING_STATES, Outbox, OutboxEntry, get_outboxes
+from training.publishing.static_space import enqueue_static_space
 from training.publishing.upload_worker import UploadWorker
 from training.run_dir import RunDir
 
@@ -39,9 +40,9 @@ class RunPublisher:
     ) -> None:
         self.run_dir = run_dir
         self.settings = settings
-        self.outbox = Outbox(run_dir.path)
+        self.outbox, self.space_outbox = get_outboxes(run_dir.path)
         self.report = report
-        self.worker = UploadWorker(lambda: [self.outbox], store) if store else None
+        self.worker = UploadWorker(lambda: [self.outbox, self.space_outbox], store) if store else None
         if self.worker:
             self.worker.start()
         self.last_enqueue_time = time.monotonic()
@@ -58,9 +59,9 @@ class RunPublisher:
                 self.worker.wake()
 
     def publish_last(self, checkpoint: Path) -> None:
-        """Enqueue the final checkpoint and wait for its upload, at most `FINAL_UPLOAD_TIMEOUT_S`.
+        """Enqueue the final checkpoint and its static Space, and wait for their upload, at most `FINAL_UPLOAD_TIMEOUT_S`.
 
-        A checkpoint that is not uploaded in time stays in the outbox.
+        What is not uploaded in time stays in the outbox.
         """
         entry = enqueue_checkpoint(
             self.outbox,
@@ -70,21 +71,54 @@ class RunPublisher:
             self.settings.private,
             example_images=self.settings.example_images,
         )
+        if self.worker:
+            self.worker.wake()
+        space_entry = self._enqueue_static_space(checkpoint)
         if self.worker is None:
-            self.report(entry.format_status())
+            for waiting_entry in filter(None, (entry, space_entry)):
+                self.report(waiting_entry.format_status())
             return
         if (wait := self.outbox.seconds_until_due()) and wait > 1:
             self.report(f"The Hub had a commit of this run just now; the finished checkpoint goes out in {wait:.0f} s.")
         self.worker.close(FINAL_UPLOAD_TIMEOUT_S)
-        entry = self.outbox.reload(entry)
-        self.report(entry.format_status())
-        if entry.state in PENDING_STATES:
+        entries = [self.outbox.reload(entry)]
+        if space_entry:
+            entries.append(self.space_outbox.reload(space_entry))
+        for entry in entries:
+            self.report(entry.format_status())
+        if any(entry.state in PENDING_STATES for entry in entries):
             self.report(f"It stays in the outbox: python -m training publish {self.run_dir.path}")
+
+    def _enqueue_static_space(self, checkpoint: Path) -> OutboxEntry | None:
+        """Enqueue the static Space of the final checkpoint; report why there is none. A failed export does not fail the run."""
+        if not self.settings.static_space or checkpoint != self.run_dir.final_checkpoint_dir:
+            return None
+        try:
+            return enqueue_static_space(self.space_outbox, self.run_dir, self.settings)
+        except (ValueError, OSError) as error:
+            self.report(f"The static Space {self.settings.static_space} is not published: {error}")
+            return None
 
     def close(self) -> None:
         """Stop the uploads without waiting; pending entries stay in the outbox."""
         if self.worker:
             self.worker.close()
+
+
+def check_publish_access(store: HubStore, settings: PublishConfig) -> str:
+    """Check that the token may write to the repository and to the static Space; create those that do not exist.
+
+    Returns:
+        Name of the account.
+
+    Raises:
+        StoreUnavailable: The Hub does not answer.
+        ValueError: The token may not write there, or the Space has another SDK.
+    """
+    account = store.check_write_access(settings.repo, settings.private)
+    if settings.static_space:
+        store.check_write_access(settings.static_space, settings.private, "space")
+    return account
 
 
 def enqueue_checkpoint(

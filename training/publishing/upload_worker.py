@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ctm.stores import Destination
-from training.publishing.outbox import Outbox
-from training.run_paths import OUTBOX_DIRNAME
+from training.publishing.outbox import Outbox, get_outboxes
+from training.run_paths import OUTBOX_DIRNAME, SPACE_OUTBOX_DIRNAME
 
 POLL_INTERVAL_S = 15.0
 MIN_ROUND_INTERVAL_S = 0.1
@@ -101,4 +101,6 @@ class UploadWorker:
 
 def list_run_outboxes(runs_dir: Path) -> list[Outbox]:
     """Return the outboxes of all runs below a directory, by name of the run."""
-    return [Outbox(path.parent) for path in sorted(runs_dir.glob(f"[!.]*/{OUTBOX_DIRNAME}"))]
+    dirnames = (OUTBOX_DIRNAME, SPACE_OUTBOX_DIRNAME)
+    run_paths = sorted({path.parent for dirname in dirnames for path in runs_dir.glob(f"[!.]*/{dirname}")})
+    return [outbox for run_path in run_paths for outbox in get_outboxes(run_path) if outbox.path.is_dir()]

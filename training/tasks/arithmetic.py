@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ctm.settings import Settings
 from training.tasks.base import Batch, DistributionShift, Task, TaskAnswer, TaskInput, TaskSpec
-from training.tasks.splits import TEST, assign_splits, make_generator
+from training.tasks.splits import TEST, assign_splits
 
 COMPOSITIONAL = "compositional"
 EXTRAPOLATION = "extrapolation"
@@ -33,10 +33,16 @@ MAX_TYPED_STEP = 10
 class ArithmeticSettings(Settings):
     """Settings of the task `arithmetic`."""
 
-    digits: int = Field(3, ge=1, le=4, description="decimal digits of a number")
-    trained_difference: int = Field(20, ge=1, le=1_000, description="largest absolute difference in training")
+    digits: int = Field(3, ge=1, le=4, title="Digits of a number", description="decimal digits of a number")
+    trained_difference: int = Field(
+        20, ge=1, le=1_000, title="Largest trained difference", description="largest absolute difference in training"
+    )
     largest_difference: int = Field(
-        25, ge=1, le=1_000, description="largest absolute difference of the split `extrapolation`"
+        25,
+        ge=1,
+        le=1_000,
+        title="Largest tested difference",
+        description="largest absolute difference of the split `extrapolation`",
     )
 
 
@@ -47,6 +53,8 @@ class Arithmetic(Task):
     title = "Arithmetic sequences"
     input_type = "text"
     supports_generation = True
+    difficulty_name = "step between two numbers"
+    position_noun = "digits"
     splits = (*Task.splits, TYPED, COMPOSITIONAL, EXTRAPOLATION)
     shift_splits = (COMPOSITIONAL, EXTRAPOLATION)
     Settings = ArithmeticSettings
@@ -187,9 +195,13 @@ class Arithmetic(Task):
         """Return three sequences."""
         return ["3 7 11 15", "90 80 70 60", "128 141 154 167"]
 
-    def generate_input(self, seed: int) -> str:
+    def generate_input(self, seed: int, difficulty: int | None = None) -> str:
         """Generate a sequence from the test split."""
-        digits = self.sample(TEST, 1, make_generator("invent", seed)).inputs[0].tolist()
+        return self.format_sample(self.draw_test_sample(seed, difficulty))
+
+    def format_sample(self, sample: Batch) -> str:
+        """Return the four numbers of a sample."""
+        digits = sample.inputs[0].tolist()
         size = self.settings.digits
         return " ".join(
             str(int("".join(map(str, digits[start : start + size])))) for start in range(0, len(digits), size)

@@ -18,8 +18,12 @@ from torch import Tensor
 
 import ctm.settings
 from ctm.config import get_backbone_type
+from training.auxiliary_losses import AuxiliaryTargets
 from training.decoding import AnswerDecoder, CTCDecoder, PerTickDecoder
 from training.tasks.splits import CALIBRATION, TEST, TRAIN, VALIDATION, make_generator
+
+MAX_DRAWN_SAMPLES = 20_000  # until one has the wanted difficulty
+SAMPLES_PER_DRAW = 64
 
 
 @dataclass(frozen=True)
@@ -140,10 +144,14 @@ class Task(ABC):
         input_type: "image" or "text".
         supports_drawing: Whether the page accepts a drawing as input.
         supports_generation: Whether `generate_input` is implemented.
+        difficulty_name: What the difficulty of a sample counts, as the page names it, such as "steps to the goal"; None if
+            `generate_input` takes no difficulty.
+        position_noun: What the positions of an answer are, in the plural, such as "bits".
         splits: Names of the splits.
         shift_splits: Splits whose samples differ from the training samples as `DistributionShift` states.
         sentence_positions: Number of last positions that the sentence of an answer is about; None for all.
         has_natural_inputs: Whether users give photos or drawings, whose familiarity only the model's features can tell.
+        num_states: Number of classes of the intermediate results in `compute_auxiliary_targets`; None without any.
         states_result: Whether the sentence of an answer says whether the answer is correct.
         machine_local_settings: Settings that hold paths of this computer and are not written into checkpoints.
         Settings: Class of the settings.
@@ -155,12 +163,15 @@ class Task(ABC):
     input_type: ClassVar[str]
     supports_drawing: ClassVar[bool] = False
     supports_generation: ClassVar[bool] = False
+    difficulty_name: ClassVar[str | None] = None
+    position_noun: ClassVar[str] = "positions"
     splits: ClassVar[tuple[str, ...]] = (TRAIN, VALIDATION, CALIBRATION, TEST)
     machine_local_settings: ClassVar[tuple[str, ...]] = ()
     shift_splits: ClassVar[tuple[str, ...]] = ()
     sentence_positions: ClassVar[int | None] = None
     has_natural_inputs: ClassVar[bool] = False
     states_result: ClassVar[bool] = False
+    num_states: ClassVar[int | None] = None
     Settings: ClassVar[type[ctm.settings.Settings]]
     settings: ctm.settings.Settings
 
@@ -266,6 +277,13 @@ class Task(ABC):
     def get_labels(self) -> list[str]:
         """Return the names of the classes, in class order."""
 
+    def compute_auxiliary_targets(self, batch: Batch) -> AuxiliaryTargets | None:
+        """Return the intermediate steps of the solutions, for the losses of `training.auxiliary_losses`.
+
+        None if `num_states` is None.
+        """
+        return None
+
     def compute_extra_metrics(self, choices: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
         """Compute further metrics of the answers; accuracy is computed elsewhere.
 
@@ -292,13 +310,66 @@ class Task(ABC):
         """
         return []
 
-    def generate_input(self, seed: int) -> Any:
+    def generate_input(self, seed: int, difficulty: int | None = None) -> Any:
         """Generate a new input: a text, or an image of shape (h, w, 3), uint8.
 
+        Args:
+            seed: Seed.
+            difficulty: Wanted difficulty in units of `Batch.difficulty`; None for any. Only tasks with a `difficulty_name`
+                accept one.
+
         Raises:
-            ValueError: The task does not support generation.
+            ValueError: The task does not support generation, or the test split has hardly any sample of this difficulty.
         """
         raise ValueError(f"The task {self.name} generates no inputs: enter one.")
+
+    def format_sample(self, sample: Batch) -> str | None:
+        """Return a sample as the text that a user would type; None if its inputs are no text, or cannot be typed exactly.
+
+        Args:
+            sample: A batch of one row.
+        """
+        return None
+
+    def build_task_input(self, sample: Batch) -> TaskInput | None:
+        """Return a sample as a parsed input, with its correct answer.
+
+        Args:
+            sample: A batch of one row.
+
+        Returns:
+            The input as `parse_input` returns it; None if the task cannot display its samples.
+        """
+        text = self.format_sample(sample)
+        return None if text is None else self.parse_input(text)
+
+    def draw_test_sample(self, seed: int, difficulty: int | None = None) -> Batch:
+        """Draw one sample of the test split.
+
+        Args:
+            seed: Seed.
+            difficulty: Wanted difficulty; None for any.
+
+        Raises:
+            ValueError: None of `MAX_DRAWN_SAMPLES` samples has this difficulty.
+        """
+        generator = make_generator("invent", seed)
+        if difficulty is None:
+            return self.sample(TEST, 1, generator)
+        for _ in range(MAX_DRAWN_SAMPLES // SAMPLES_PER_DRAW):
+            batch = self.sample(TEST, SAMPLES_PER_DRAW, generator)
+            if len(rows := (batch.difficulty == difficulty).nonzero().flatten()[:1]):
+                return Batch(batch.inputs[rows], batch.targets[rows], batch.difficulty[rows])
+        raise self.build_difficulty_error(difficulty)
+
+    def build_difficulty_error(self, difficulty: int) -> ValueError:
+        """Return the error for a difficulty that the samples do not have."""
+        name = self.difficulty_name or "difficulty"
+        return ValueError(f"There is no new input with {difficulty} {name}: choose another number.")
+
+    def measure_difficulty(self, task_input: TaskInput) -> int | None:
+        """Return the difficulty of a parsed input, in units of `Batch.difficulty`; None if it is not known."""
+        return None
 
     @classmethod
     def settings_from_config(cls, config: dict[str, Any]) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ctm.settings import Settings
 from training.tasks.base import (
+    MAX_DRAWN_SAMPLES,
     Batch,
     DistributionShift,
     Task,
@@ -40,10 +41,16 @@ MAX_SAMPLING_ATTEMPTS = 200
 class BracketsSettings(Settings):
     """Settings of the task `brackets`."""
 
-    length: int = Field(16, ge=2, le=256, description="brackets of the longest sequence, an even number")
-    max_depth: int = Field(4, ge=1, le=128, description="deepest nesting in training")
+    length: int = Field(
+        16, ge=2, le=256, title="Brackets", description="brackets of the longest sequence, an even number"
+    )
+    max_depth: int = Field(4, ge=1, le=128, title="Nesting depth", description="deepest nesting in training")
     ood_max_depth: int = Field(
-        6, ge=2, le=128, description="deepest nesting of the split `deeper`, which is not used in training"
+        6,
+        ge=2,
+        le=128,
+        title="Nesting depth of the harder test",
+        description="deepest nesting of the split `deeper`, which is not used in training",
     )
 
     @field_validator("length")
@@ -61,6 +68,8 @@ class Brackets(Task):
     title = "Brackets"
     input_type = "text"
     supports_generation = True
+    difficulty_name = "levels of nesting"
+    position_noun = "brackets"
     sentence_positions = 1
     splits = (*Task.splits, DEEPER)
     shift_splits = (DEEPER,)
@@ -194,10 +203,18 @@ class Brackets(Task):
         """Return the examples that the task can read."""
         return [text for text in ("([])[]", "([)]", "[(())]([])", "((())") if len(text) <= self.settings.length]
 
-    def generate_input(self, seed: int) -> str:
+    def format_sample(self, sample: Batch) -> str:
+        """Return the brackets of a sample."""
+        return "".join(SYMBOLS[token] for token in sample.inputs[0].tolist() if token != PAD_TOKEN)
+
+    def generate_input(self, seed: int, difficulty: int | None = None) -> str:
         """Generate a sequence from the test split, balanced for even seeds."""
-        sequence = self._sample_sequence(TEST, seed % 2 == 0, make_python_rng(make_generator("invent", seed)))
-        return "".join(SYMBOLS[symbol] for symbol in sequence)
+        rng = make_python_rng(make_generator("invent", seed))
+        for _ in range(MAX_DRAWN_SAMPLES):
+            sequence = self._sample_sequence(TEST, seed % 2 == 0, rng)
+            if difficulty in (None, max(compute_stack(sequence)[1])):
+                return "".join(SYMBOLS[symbol] for symbol in sequence)
+        raise self.build_difficulty_error(difficulty or 0)
 
 
 def make_python_rng(generator: torch.Generator) -> Random:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ctm.settings import Settings
 from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec, check_alphabet
-from training.tasks.splits import LONGER, TEST, is_in_split, make_generator, sample_until
+from training.tasks.splits import LONGER, TEST, is_in_split, sample_until
 
 OPERATORS = "+-*"
 BASE = 10
@@ -24,8 +24,16 @@ PAD_TOKEN = BASE + len(OPERATORS)
 class ChainSettings(Settings):
     """Settings of the task `chain`."""
 
-    max_operations: int = Field(6, ge=1, le=64, description="operations of the longest training chain")
-    ood_max_operations: int = Field(8, ge=2, le=64, description="operations of the longest chain of the split `longer`")
+    max_operations: int = Field(
+        6, ge=1, le=64, title="Operations", description="operations of the longest training chain"
+    )
+    ood_max_operations: int = Field(
+        8,
+        ge=2,
+        le=64,
+        title="Operations of the harder test",
+        description="operations of the longest chain of the split `longer`",
+    )
 
     @model_validator(mode="after")
     def _check_lengths(self) -> "ChainSettings":
@@ -44,6 +52,8 @@ class Chain(Task):
     title = "Chains of sums"
     input_type = "text"
     supports_generation = True
+    difficulty_name = "operations"
+    position_noun = "results"
     sentence_positions = 1
     splits = (*Task.splits, LONGER)
     Settings = ChainSettings
@@ -144,9 +154,13 @@ class Chain(Task):
         """Return short chains, and a long one if the task reads it."""
         return ["3+4", "3+4*2-1", "9*9*9*9*9*9"][: 1 + min(2, (self.settings.max_operations + 1) // 3)]
 
-    def generate_input(self, seed: int) -> str:
+    def generate_input(self, seed: int, difficulty: int | None = None) -> str:
         """Generate a chain from the test split."""
-        tokens = self.sample(TEST, 1, make_generator("invent", seed)).inputs[0].tolist()
+        return self.format_sample(self.draw_test_sample(seed, difficulty))
+
+    def format_sample(self, sample: Batch) -> str:
+        """Return the chain of a sample."""
+        tokens = sample.inputs[0].tolist()
         return "".join((self.get_labels() + list(OPERATORS))[token] for token in tokens if token != PAD_TOKEN)
 
 

@@ -35,10 +35,12 @@ MIN_DRAWING_SIZE = 8  # pixels
 class DigitsSettings(Settings):
     """Settings of the task `digits`: augmentation of the training images."""
 
-    max_rotation: float = Field(12.0, ge=0, le=45, description="largest rotation of a training image, degrees")
-    max_shift: float = Field(2.0, ge=0, le=8, description="largest shift along each axis, pixels")
+    max_rotation: float = Field(
+        12.0, ge=0, le=45, title="Rotation", description="largest rotation of a training image, degrees"
+    )
+    max_shift: float = Field(2.0, ge=0, le=8, title="Shift", description="largest shift along each axis, pixels")
     max_scale_change: float = Field(
-        0.12, ge=0, le=0.5, description="largest change of width and of height, as a fraction"
+        0.12, ge=0, le=0.5, title="Change of scale", description="largest change of width and of height, as a fraction"
     )
 
 
@@ -96,6 +98,11 @@ class Digits(Task):
         pixels, notes = read_digit(np.asarray(raw_input, dtype=np.float32))
         inputs = build_batch(torch.from_numpy(pixels)[None, None], torch.zeros(1, dtype=torch.long)).inputs
         return TaskInput(inputs, {"kind": "picture", "pixels": pixels, "notes": list(notes)}, 1)
+
+    def build_task_input(self, sample: Batch) -> TaskInput:
+        """Return the image of a sample as a parsed input."""
+        pixels = denormalise(sample.inputs[0, 0])
+        return TaskInput(sample.inputs, {"kind": "picture", "pixels": pixels}, 1, None, (int(sample.targets[0, 0]),))
 
     def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
         """Return the predicted digit."""
@@ -203,6 +210,11 @@ def build_batch(images: Float[Tensor, "B 1 28 28"], labels: Int[Tensor, " B"]) -
     return Batch((images - MNIST_MEAN) / MNIST_STD, labels.unsqueeze(1), torch.zeros_like(labels))
 
 
+def denormalise(image: Float[Tensor, "h w"]) -> Float[np.ndarray, "h w"]:
+    """Return a normalised image in [0, 1]."""
+    return (image * MNIST_STD + MNIST_MEAN).clamp(0, 1).numpy()
+
+
 @cache
 def load_images(split: str) -> tuple[Float[Tensor, "n 1 28 28"], Int[Tensor, " n"]]:
     """Return images in [0, 1] and labels of a split.
@@ -212,16 +224,22 @@ def load_images(split: str) -> tuple[Float[Tensor, "n 1 28 28"], Int[Tensor, " n
     """
     if split == TEST:
         return read_digit_parquet(DATA_DIR / "test.parquet")
+    return load_training_file()[split]
+
+
+@cache
+def load_training_file() -> dict[str, tuple[Float[Tensor, "n 1 28 28"], Int[Tensor, " n"]]]:
+    """Return images in [0, 1] and labels of each split of the training file."""
     images, labels = read_digit_parquet(DATA_DIR / "train.parquet")
     test_digests = {hash_image(image) for image in load_images(TEST)[0]}
     digests = [hash_image(image) for image in images]
-    splits = assign_splits_by_hash(digests, TRAIN_FILE_SPLITS)
-    rows = [
-        row
-        for row, (image_digest, image_split) in enumerate(zip(digests, splits, strict=True))
-        if image_digest not in test_digests and image_split == split
-    ]
-    return images[rows], labels[rows]
+    rows: dict[str, list[int]] = {split: [] for _, split in TRAIN_FILE_SPLITS}
+    for row, (image_digest, split) in enumerate(
+        zip(digests, assign_splits_by_hash(digests, TRAIN_FILE_SPLITS), strict=True)
+    ):
+        if image_digest not in test_digests:
+            rows[split].append(row)
+    return {split: (images[split_rows], labels[split_rows]) for split, split_rows in rows.items()}
 
 
 def hash_image(image: Float[Tensor, "1 28 28"]) -> bytes:

@@ -5,7 +5,7 @@ torchvision. `training.data.image_dataset` loads data sets into memory, `trainin
 `training.data.augmentation` augments training images.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -43,17 +43,23 @@ class ImagesSettings(DataSettings):
 
     mean: tuple[float, ...] = Field(
         (0.485, 0.456, 0.406),
+        title="Channel means",
         description="mean of red, green and blue (or of grey) over the training images, in [0, 1]",
     )
-    std: tuple[float, ...] = Field((0.229, 0.224, 0.225), description="standard deviation of the same channels")
+    std: tuple[float, ...] = Field(
+        (0.229, 0.224, 0.225), title="Channel deviations", description="standard deviation of the same channels"
+    )
     names: Literal["imagenet"] | tuple[str, ...] | None = Field(
-        None, description="class names: imagenet, or a list; null: those of the data set"
+        None, title="Class names", description="class names: imagenet, or a list; null: those of the data set"
     )
     background: Literal["any", "dark"] = Field(
-        "any", description="dark: images show one light object on black, and inputs of users are converted to that"
+        "any",
+        title="Background",
+        description="dark: images show one light object on black, and inputs of users are converted to that",
     )
     augment: AugmentationPolicy = Field(
         "crop-flip",
+        title="Augmentation",
         description="augmentation of training images: none; random crops and flips (crop-flip); AutoAugment (auto); or "
         "TrivialAugment after crops and flips (trivial)",
     )
@@ -239,9 +245,25 @@ class Images(Task):
         if self.settings.background == "dark":
             pixels, notes = place_on_black(pixels, self.settings.crop)
         image = self.settings.preprocess(Image.fromarray(np.rint(pixels * 255).astype(np.uint8)))
-        display_pixels = (image if self.settings.channels == 3 else image[..., 0]) / np.float32(255)
+        return self._build_image_input(self._normalise(image[None]), image / np.float32(255), notes)
+
+    def build_task_input(self, sample: Batch) -> TaskInput:
+        """Return the image of a sample as a parsed input."""
+        mean, std = (np.array(values, np.float32) for values in (self.settings.mean, self.settings.std))
+        pixels = np.clip(sample.inputs[0].permute(1, 2, 0).numpy() * std + mean, 0, 1)
+        return self._build_image_input(sample.inputs, pixels, true_choices=(int(sample.targets[0, 0]),))
+
+    def _build_image_input(
+        self,
+        inputs: Float[Tensor, "1 c h w"],
+        pixels: Float[np.ndarray, "h w c"],
+        notes: Sequence[str] = (),
+        true_choices: tuple[int, ...] | None = None,
+    ) -> TaskInput:
+        """Build the input of an image; `pixels` are those of the model input in [0, 1]."""
+        display_pixels = pixels if self.settings.channels == 3 else pixels[..., 0]
         display = {"kind": "picture", "pixels": display_pixels, "notes": list(notes)}
-        return TaskInput(self._normalise(image[None]), display, 1)
+        return TaskInput(inputs, display, 1, None, true_choices)
 
     def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
         """Return the name of the predicted class."""

@@ -3,11 +3,13 @@
 As published, pixels are in [0, 1] without further normalisation. After the goal the target is to wait, and these positions
 count, so an answer is correct only if the whole route is. Published sides: 15 (small), 19, 39 (large), 99.
 
-`training.data.maze` defines the grid and the generator, `training.data.maze_reader` reads images. A generated maze and each of its rotations and
-reflections have the same probability, so training needs no such augmentation. All of them belong to the same split.
+`training.data.maze` defines the grid, `training.data.maze_sampler` samples mazes of a split, `training.data.maze_reader` reads
+images. A generated maze and each of its rotations and reflections have the same probability, so training needs no such
+augmentation. All of them belong to the same split.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +22,20 @@ from torch import Tensor
 from ctm.settings import Settings
 from training.data.maze import (
     COLOURS,
-    GOAL,
     MAX_SIDE,
     MOVES,
-    START,
     WAIT,
     Maze,
     Position,
-    build_grid,
-    carve_maze,
-    cell_to_pixel,
-    compute_canonical_bytes,
-    find_path,
-    path_to_moves,
 )
 from training.data.maze_reader.reader import parse_maze, read_maze
 from training.data.maze_reader.reading import IncompleteMazeError, complete_maze
+from training.data.maze_sampler import SampledMaze, TooFewMazesError, sample_mazes, sample_mazes_of_even_lengths
 from training.data.parquet import iterate_image_column, read_table
 from training.paths import EXAMPLES_DIR
 from training.tasks.base import (
+    MAX_DRAWN_SAMPLES,
+    SAMPLES_PER_DRAW,
     Batch,
     DistributionShift,
     IncompleteInputError,
@@ -48,25 +45,39 @@ from training.tasks.base import (
     TaskSpec,
     has_image_backbone,
 )
-from training.tasks.splits import TEST, assign_split, make_generator
+from training.tasks.splits import TEST, TRAIN, assign_split, make_generator
 
 MOVE_NAMES = ("up", "down", "left", "right", "wait")  # in the order of MOVES
 MAX_CANDIDATES = 20  # generated mazes until one has a route of medium length
 DISPLAY_SIZE_PX = 400  # approximate side of a generated image
-MAX_ENDPOINT_ATTEMPTS = 32  # pairs of start and goal per layout
-MAX_LAYOUTS = 1_000  # attempts before a split counts as too small
+MAX_GROUP_MAZES = 1_024  # mazes of a few training batches that are generated together
 
 
 class MazesSettings(Settings):
     """Settings of the task `mazes`."""
 
     side: int = Field(
-        15, ge=7, le=MAX_SIDE, description="pixels per side, 2k + 1 for k cells; published: 15, 19, 39, 99"
+        15,
+        ge=7,
+        le=MAX_SIDE,
+        title="Maze side",
+        description="pixels per side, 2k + 1 for k cells; published: 15, 19, 39, 99",
     )
     route: int = Field(
-        50, ge=2, le=1_000, description="moves of an answer; mazes with a longer route are not generated"
+        50,
+        ge=2,
+        le=1_000,
+        title="Longest route",
+        description="moves of an answer; mazes with a longer route are not generated",
     )
-    expand_range: bool = Field(False, description="pixels in [-1, 1] instead of [0, 1]; published: false")
+    even_lengths: bool = Field(
+        False,
+        title="Uniform route lengths",
+        description="route lengths of training mazes are uniform, as far as mazes have them",
+    )
+    expand_range: bool = Field(
+        False, title="Pixels from -1 to 1", description="pixels in [-1, 1] instead of [0, 1]; published: false"
+    )
 
     @field_validator("side")
     @classmethod
@@ -83,6 +94,8 @@ class Mazes(Task):
     title = "Mazes"
     input_type = "image"
     supports_generation = True
+    difficulty_name = "steps to the goal"
+    position_noun = "moves"
     states_result = True
     Settings = MazesSettings
     settings: MazesSettings
@@ -119,35 +132,50 @@ class Mazes(Task):
         Raises:
             ValueError: The split has too few mazes of these settings.
         """
-        samples = [self._sample_maze(split, generator) for _ in range(count)]
-        return self._build_batch([maze for maze, _ in samples], [moves for _, moves in samples])
+        return self._sample_batches(split, count, [generator])[0]
 
-    def _sample_maze(self, split: str, generator: torch.Generator) -> tuple[Maze, list[int]]:
-        """Sample a maze of a split by rejection, with start and goal uniform over the cells; return it and its route.
+    def iterate_batches(
+        self, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, *, start: int = 0
+    ) -> Iterator[Batch]:
+        """Yield training batches; several are generated together, which is faster and gives the same batches.
+
+        See `Task.iterate_batches`.
+        """
+        group_size = max(1, MAX_GROUP_MAZES // batch_size)
+        for first in itertools.count(start, group_size):
+            generators = [
+                make_generator(TRAIN, seed, 0, index * world_size + rank) for index in range(first, first + group_size)
+            ]
+            yield from self._sample_batches(TRAIN, batch_size, generators)
+
+    def _sample_batches(self, split: str, count: int, generators: Sequence[torch.Generator]) -> list[Batch]:
+        """Generate a batch of mazes with each generator; see `_sample_mazes`."""
+        return [
+            self._build_batch([maze for maze, _ in mazes], [moves for _, moves in mazes])
+            for mazes in self._sample_mazes(split, count, generators)
+        ]
+
+    def _sample_mazes(self, split: str, count: int, generators: Sequence[torch.Generator]) -> list[list[SampledMaze]]:
+        """Generate `count` mazes of a split with each generator, with their routes.
 
         Raises:
-            ValueError: No maze of the split was found in `MAX_LAYOUTS` layouts.
+            ValueError: The split has too few mazes of these settings.
         """
         settings = self.settings
-        num_cells = settings.side // 2
-        for _ in range(MAX_LAYOUTS):
-            random_numbers = torch.rand(num_cells * num_cells + 1, generator=generator).tolist()
-            parents = carve_maze(num_cells, iter(random_numbers))
-            layout = build_grid(parents, num_cells)
-            endpoints = torch.randint(num_cells * num_cells, (MAX_ENDPOINT_ATTEMPTS, 2), generator=generator)
-            for start, goal in endpoints.tolist():
-                path = find_path(parents, divmod(start, num_cells), divmod(goal, num_cells))
-                if not 0 < 2 * (len(path) - 1) <= settings.route:
-                    continue
-                grid = layout.copy()
-                grid[cell_to_pixel(path[0])] = START
-                grid[cell_to_pixel(path[-1])] = GOAL
-                if assign_split(compute_canonical_bytes(grid)) == split:
-                    return Maze(grid), path_to_moves(path)
-        raise ValueError(
-            f"Mazes of side {settings.side} with a route of at most {settings.route} moves are too few for a {split} "
-            "split; raise task.side or task.route."
-        )
+        sample = sample_mazes_of_even_lengths if settings.even_lengths and split == TRAIN else sample_mazes
+        try:
+            return sample(
+                settings.side // 2,
+                settings.route,
+                lambda content: assign_split(content) == split,
+                count,
+                generators,
+            )
+        except TooFewMazesError:
+            raise ValueError(
+                f"Mazes of side {settings.side} with a route of at most {settings.route} moves are too few for a {split} "
+                "split; raise task.side or task.route."
+            ) from None
 
     def _build_batch(self, mazes: list[Maze], solutions: list[list[int]]) -> Batch:
         """Build inputs and targets; routes are padded with waiting, or truncated to the length of an answer."""
@@ -204,8 +232,16 @@ class Mazes(Task):
             maze = complete_maze(reading, start, goal)
         except IncompleteMazeError as error:
             raise IncompleteInputError(str(error), build_display(reading.grid, reading.notes)) from error
+        return self._build_maze_input(maze, reading.notes)
+
+    def build_task_input(self, sample: Batch) -> TaskInput:
+        """Return the maze of a sample as a parsed input."""
+        pixels = sample.inputs[0].permute(1, 2, 0).numpy()
+        return self._build_maze_input(parse_maze((pixels + 1) / 2 if self.settings.expand_range else pixels))
+
+    def _build_maze_input(self, maze: Maze, notes: Sequence[str] = ()) -> TaskInput:
         endpoints = {"start": list(maze.start), "goal": list(maze.goal)}
-        display = build_display(maze.grid, reading.notes) | endpoints
+        display = build_display(maze.grid, notes) | endpoints
         moves = maze.find_shortest_moves()
         true_choices = tuple((moves + [WAIT] * self.settings.route)[: self.settings.route])
         shift = self._find_shift(maze, len(moves))
@@ -249,24 +285,43 @@ class Mazes(Task):
         return list(MOVE_NAMES)
 
     def get_examples(self) -> list[Path]:
-        """Return the paths of the bundled mazes of the nearest side; `generate_input` made them with the first seeds."""
+        """Return the paths of the bundled mazes of the nearest side; `generate_input` made them."""
         by_side: dict[int, list[Path]] = {}
         for path in sorted(EXAMPLES_DIR.glob("maze-*.png")):
             by_side.setdefault(int(path.stem.split("-")[1]), []).append(path)
         return by_side[min(by_side, key=lambda side: abs(side - self.settings.side))] if by_side else []
 
-    def generate_input(self, seed: int) -> np.ndarray:
-        """Generate mazes of the test split, and return the image of one whose route is neither short nor long, enlarged.
+    def generate_input(self, seed: int, difficulty: int | None = None) -> np.ndarray:
+        """Generate mazes of the test split, and return the image of one, enlarged.
 
-        Routes of one to two times the side are the middle half of the test split.
+        Without a difficulty, the route is neither short nor long: routes of one to two times the side are the middle half of
+        the test split.
         """
         generator = make_generator("invent", seed)
-        for _ in range(MAX_CANDIDATES):
-            maze, moves = self._sample_maze(TEST, generator)
-            if self.settings.side <= len(moves) <= 2 * self.settings.side:
-                break
+        maze = self._draw_medium_maze(generator) if difficulty is None else self._draw_maze(generator, difficulty)
         scale = max(1, DISPLAY_SIZE_PX // self.settings.side)
         return (COLOURS[maze.grid] * 255).astype(np.uint8).repeat(scale, 0).repeat(scale, 1)
+
+    def _draw_medium_maze(self, generator: torch.Generator) -> Maze:
+        """Draw a maze with a route of one to two times the side; another one if `MAX_CANDIDATES` are not."""
+        for _ in range(MAX_CANDIDATES):
+            ((maze, moves),) = self._sample_mazes(TEST, 1, [generator])[0]
+            if self.settings.side <= len(moves) <= 2 * self.settings.side:
+                break
+        return maze
+
+    def _draw_maze(self, generator: torch.Generator, steps: int) -> Maze:
+        """Draw a maze with a route of this many steps."""
+        for _ in range(MAX_DRAWN_SAMPLES // SAMPLES_PER_DRAW):
+            for maze, moves in self._sample_mazes(TEST, SAMPLES_PER_DRAW, [generator])[0]:
+                if len(moves) == steps:
+                    return maze
+        raise self.build_difficulty_error(steps)
+
+    def measure_difficulty(self, task_input: TaskInput) -> int:
+        """Return the number of steps of the shortest route."""
+        maze: Maze = task_input.context
+        return maze.steps_to_goal[maze.start]
 
     @classmethod
     def settings_from_config(cls, config: dict[str, Any]) -> dict[str, Any] | None:

@@ -11,13 +11,15 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int, UInt8
 from pydantic import Field
 from torch import Tensor
 
 from ctm.settings import Settings
+from training.auxiliary_losses import AuxiliaryTargets
+from training.losses import IGNORE_INDEX
 from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec, check_alphabet
-from training.tasks.splits import TEST, TRAIN, assign_split, assign_splits, make_generator
+from training.tasks.splits import SPLIT_PERCENT, TRAIN, assign_split, assign_splits
 
 PAD_TOKEN = 2
 MAX_ENUMERATION_LENGTH = 16  # bits; all sequences up to this length are enumerated
@@ -28,10 +30,23 @@ class ParitySettings(Settings):
     """Settings of the task `parity`."""
 
     length: int = Field(
-        16, ge=1, le=512, description="bits of the longest sequence; with encoding=signs, of every sequence"
+        16,
+        ge=1,
+        le=512,
+        title="Bits",
+        description="bits of the longest sequence; with encoding=signs, of every sequence",
     )
     encoding: Literal["tokens", "signs"] = Field(
-        "tokens", description="encoding of bits: 0, 1 and padding (tokens), or +1 and -1 as in published models (signs)"
+        "tokens",
+        title="Encoding of bits",
+        description="encoding of bits: 0, 1 and padding (tokens), or +1 and -1 as in published models (signs)",
+    )
+    share_full: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        title="Share of longest sequences",
+        description="share of training sequences that have the full length, besides those drawn so",
     )
 
 
@@ -42,7 +57,10 @@ class Parity(Task):
     title = "Parity"
     input_type = "text"
     supports_generation = True
+    difficulty_name = "bits"
+    position_noun = "bits"
     sentence_positions = 1
+    num_states = 2
     Settings = ParitySettings
     settings: ParitySettings
 
@@ -70,7 +88,8 @@ class Parity(Task):
     def sample(self, split: str, count: int, generator: torch.Generator) -> Batch:
         """Sample sequences: uniform over the lengths that the split contains, then uniform over sequences of that length.
 
-        For training the length is the larger of two uniform draws, because long sequences take longest to learn.
+        For training the length is the larger of two uniform draws, because long sequences take longest to learn, and
+        `share_full` of the sequences have the full length.
 
         Args:
             split: One of `splits`.
@@ -84,37 +103,22 @@ class Parity(Task):
             ValueError: The split contains no sequence.
         """
         max_length = self.settings.length
-        available_lengths = self._list_lengths(split)
+        available_lengths = list_lengths(split, max_length if self._uses_signs else 1, max_length)
         draws = torch.randint(len(available_lengths), (2 if split == TRAIN else 1, count), generator=generator)
         lengths = available_lengths[draws.amax(0)]
         fractions = torch.rand(count, generator=generator)
-        bits = torch.full((count, max_length), PAD_TOKEN)
-        for sequence, length, fraction in zip(bits, lengths.tolist(), fractions.tolist(), strict=True):
-            sequence[:length] = (
-                select_enumerated_sequence(split, length, fraction)
-                if length <= MAX_ENUMERATION_LENGTH
-                else sample_long_sequence(split, length, generator)
-            )
-        return self._build_batch(bits, lengths)
-
-    def _list_lengths(self, split: str) -> Int[Tensor, " n"]:
-        """Return the lengths of which a split contains sequences.
-
-        Raises:
-            ValueError: There is none.
-        """
-        max_length = self.settings.length
-        min_length = max_length if self._uses_signs else 1
-        lengths = [
-            length
-            for length in range(min_length, max_length + 1)
-            if length > MAX_ENUMERATION_LENGTH or len(enumerate_sequences(split, length))
-        ]
-        if not lengths:
-            raise ValueError(
-                f"The split {split} has no sequence of at most {max_length} bits: set task.length to 8 or more."
-            )
-        return torch.tensor(lengths)
+        if split == TRAIN and self.settings.share_full:
+            is_full = torch.rand(count, generator=generator) < self.settings.share_full
+            lengths = lengths.masked_fill(is_full, max_length)
+        bits = np.full((count, max_length), PAD_TOKEN)
+        is_bit = np.arange(max_length) < lengths.numpy()[:, None]
+        is_long = lengths.numpy() > MAX_ENUMERATION_LENGTH
+        short = select_enumerated_sequences(split, lengths.numpy()[~is_long], fractions.double().numpy()[~is_long])
+        width = min(max_length, MAX_ENUMERATION_LENGTH)
+        bits[~is_long, :width] = np.where(is_bit[~is_long, :width], short[:, :width], PAD_TOKEN)
+        if is_long.any():
+            bits[is_bit & is_long[:, None]] = sample_long_sequences(split, lengths[is_long].tolist(), generator)
+        return self._build_batch(torch.from_numpy(bits), lengths)
 
     def _build_batch(self, bits: Int[Tensor, "B L"], lengths: Int[Tensor, " B"]) -> Batch:
         return Batch(self._encode(bits), (bits == 1).cumsum(1) % 2, lengths)
@@ -122,6 +126,14 @@ class Parity(Task):
     def compute_extra_metrics(self, choices: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
         """Return the share of correct positions as `places`; an answer is correct if all of its positions are."""
         return {"places": (choices == targets).float().mean().item()}
+
+    def compute_auxiliary_targets(self, batch: Batch) -> AuxiliaryTargets:
+        """Return the place of every bit, and the parity of the bits up to it; nothing after the end of a sequence."""
+        positions = torch.arange(self.settings.length).expand_as(batch.targets)
+        is_padding = positions >= batch.difficulty.unsqueeze(1)
+        return AuxiliaryTargets(
+            positions.masked_fill(is_padding, IGNORE_INDEX), batch.targets.masked_fill(is_padding, IGNORE_INDEX)
+        )
 
     def _encode(self, bits: Int[Tensor, "B L"]) -> Tensor:
         return 1.0 - 2.0 * bits if self._uses_signs else bits
@@ -165,11 +177,14 @@ class Parity(Task):
         mixed = ("0110100110010110" * (length // 16 + 1))[:length]
         return [*([] if self._uses_signs else ["1011"]), mixed, "1" * length]
 
-    def generate_input(self, seed: int) -> str:
+    def generate_input(self, seed: int, difficulty: int | None = None) -> str:
         """Generate bits from the test split."""
-        batch = self.sample(TEST, 1, make_generator("invent", seed))
-        bits = (batch.inputs[0] < 0).long() if self._uses_signs else batch.inputs[0]
-        return "".join(map(str, bits[: int(batch.difficulty[0])].tolist()))
+        return self.format_sample(self.draw_test_sample(seed, difficulty))
+
+    def format_sample(self, sample: Batch) -> str:
+        """Return the bits of a sample."""
+        bits = (sample.inputs[0] < 0).long() if self._uses_signs else sample.inputs[0]
+        return "".join(map(str, bits[: int(sample.difficulty[0])].tolist()))
 
     @classmethod
     def settings_from_config(cls, config: dict[str, Any]) -> dict[str, Any] | None:
@@ -181,10 +196,53 @@ class Parity(Task):
         return {"length": length, "encoding": "signs"}
 
 
-def select_enumerated_sequence(split: str, length: int, fraction: float) -> Int[Tensor, " L"]:
-    """Return the sequence at a fraction in [0, 1) of the list of all sequences of a split and length."""
-    codes = enumerate_sequences(split, length)
-    return torch.from_numpy((int(codes[int(fraction * len(codes))]) >> np.arange(length)) & 1)
+@cache
+def list_lengths(split: str, min_length: int, max_length: int) -> Int[Tensor, " n"]:
+    """Return the lengths of which a split contains sequences.
+
+    Raises:
+        ValueError: There is none.
+    """
+    lengths = [
+        length
+        for length in range(min_length, max_length + 1)
+        if length > MAX_ENUMERATION_LENGTH or len(enumerate_sequences(split, length))
+    ]
+    if not lengths:
+        raise ValueError(
+            f"The split {split} has no sequence of at most {max_length} bits: set task.length to 8 or more."
+        )
+    return torch.tensor(lengths)
+
+
+def select_enumerated_sequences(
+    split: str, lengths: Int[np.ndarray, " n"], fractions: Float[np.ndarray, " n"]
+) -> Int[np.ndarray, "n 16"]:
+    """Select sequences of lengths up to `MAX_ENUMERATION_LENGTH`.
+
+    Args:
+        split: One of `splits`.
+        lengths: Bits of each sequence.
+        fractions: Place of each sequence in the list of all sequences of its split and length, in [0, 1).
+
+    Returns:
+        The bits of each sequence, and zeros.
+    """
+    codes, first, counts = build_code_table(split, int(lengths.max(initial=0)))
+    chosen = codes[first[lengths] + (fractions * counts[lengths]).astype(np.int64)]
+    return (chosen[:, None] >> np.arange(MAX_ENUMERATION_LENGTH)) & 1
+
+
+@cache
+def build_code_table(split: str, max_length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the codes of `enumerate_sequences` of all lengths up to a maximum, and where those of a length start.
+
+    Returns:
+        All codes, the index of the first code of each length from 0 on, and the number of codes of each length.
+    """
+    codes = [np.zeros(0, np.int64), *(enumerate_sequences(split, length) for length in range(1, max_length + 1))]
+    counts = np.array([len(part) for part in codes])
+    return np.concatenate(codes), counts.cumsum() - counts, counts
 
 
 @cache
@@ -200,9 +258,34 @@ def assign_code_splits(length: int) -> list[str]:
     return assign_splits(f"parity {length} {code}".encode() for code in range(2**length))
 
 
-def sample_long_sequence(split: str, length: int, generator: torch.Generator) -> Int[Tensor, " L"]:
-    """Sample a sequence of a split by rejection, for lengths with too many sequences to enumerate."""
-    while True:
-        sequence = torch.randint(2, (length,), generator=generator)
-        if assign_split(b"parity" + bytes(sequence.tolist())) == split:
-            return sequence
+def sample_long_sequences(split: str, lengths: list[int], generator: torch.Generator) -> UInt8[np.ndarray, " n"]:
+    """Sample sequences of a split by rejection, for lengths with too many sequences to enumerate.
+
+    The bits of all candidates come from one stream of random bits, which is drawn in blocks. Blocks of any size give the same
+    sequences and leave the generator in the same state: after the last bit that was used.
+
+    Args:
+        split: One of `splits`.
+        lengths: Bits of each sequence.
+        generator: Source of all randomness.
+
+    Returns:
+        The bits of all sequences, one sequence after the other.
+    """
+    state = generator.get_state()
+    block_size = sum(lengths) * 100 // SPLIT_PERCENT[split] + max(lengths)
+    stream = b""
+    start = 0
+    accepted: list[bytes] = []
+    for length in lengths:
+        while True:
+            if start + length > len(stream):
+                stream += torch.randint(2, (block_size,), generator=generator).to(torch.uint8).numpy().tobytes()
+            sequence = stream[start : start + length]
+            start += length
+            if assign_split(b"parity" + sequence) == split:
+                break
+        accepted.append(sequence)
+    generator.set_state(state)
+    torch.randint(2, (start,), generator=generator)
+    return np.frombuffer(b"".join(accepted), np.uint8)

@@ -16,10 +16,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from ctm.modules.input_schedule import IMAGE_SIZE, MINUS, PLUS, pack_frames
+from ctm.modules.input_schedule import EMPTY_CODE, IMAGE_CODE, IMAGE_SIZE, MINUS, PLUS, pack_frames, parse_frame_codes
 from ctm.settings import Settings
 from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec
-from training.tasks.digits import MNIST_MEAN, MNIST_STD, DigitsSettings, load_images, random_affine
+from training.tasks.digits import MNIST_MEAN, MNIST_STD, DigitsSettings, denormalise, load_images, random_affine
 from training.tasks.splits import LONGER, TEST, TRAIN, VALIDATION, make_generator
 
 BASE = 10
@@ -32,13 +32,27 @@ OPERATORS = {"+": PLUS, "-": MINUS}
 class QamnistSettings(Settings):
     """Settings of the task `qamnist`."""
 
-    digits: int = Field(3, ge=1, le=10, description="largest number of digits shown; published: 5")
-    operations: int = Field(3, ge=1, le=20, description="operations of the longest question; published: 5")
-    per_digit: int = Field(3, ge=1, le=50, description="ticks per digit; published: 1 or 10")
-    per_part: int = Field(
-        3, ge=1, le=50, description="ticks per part of a question, a position or an operator; published: 1 or 10"
+    digits: int = Field(
+        3, ge=1, le=10, title="Digits shown", description="largest number of digits shown; published: 5"
     )
-    answering: int = Field(6, ge=1, le=100, description="ticks after the question, for the answer; published: 1 or 10")
+    operations: int = Field(
+        3, ge=1, le=20, title="Operations", description="operations of the longest question; published: 5"
+    )
+    per_digit: int = Field(3, ge=1, le=50, title="Ticks per digit", description="ticks per digit; published: 1 or 10")
+    per_part: int = Field(
+        3,
+        ge=1,
+        le=50,
+        title="Ticks per part of a question",
+        description="ticks per part of a question, a position or an operator; published: 1 or 10",
+    )
+    answering: int = Field(
+        6,
+        ge=1,
+        le=100,
+        title="Ticks for the answer",
+        description="ticks after the question, for the answer; published: 1 or 10",
+    )
 
 
 class Qamnist(Task):
@@ -51,6 +65,7 @@ class Qamnist(Task):
     title = "Questions on digits"
     input_type = "text"
     supports_generation = True
+    difficulty_name = "operations"
     splits = (*Task.splits, LONGER)
     Settings = QamnistSettings
     settings: QamnistSettings
@@ -155,20 +170,43 @@ class Qamnist(Task):
             parts += [OPERATORS[operator], position - 1]
         images = torch.stack([select_digit_image(digit, index, text) for index, digit in enumerate(digits)])
         normalised = resize_and_normalise(images)
-        phases = self._build_schedule(len(digits), parts)
-        display = {
-            "kind": "picture",
-            "pixels": np.concatenate([denormalise(image) for image in normalised], 1),
-            "phases": phases,
-            "listening": phases[-1]["from"] - 1,
-        }
         expression = str(digits[positions[0] - 1])
         for operator, position in zip(operators, positions[1:], strict=True):
             expression += f" {operator} {digits[position - 1]}"
         values = torch.tensor([[digits[position - 1] for position in positions]])
         signs = torch.tensor([[1 if operator == "+" else -1 for operator in operators]])
         result = int(compute_results(values, signs, torch.ones_like(values, dtype=torch.bool)))
-        return TaskInput(self._build_frames([normalised], [parts]), display, 1, expression, (result,))
+        return self._build_question_input(normalised, parts, expression, result)
+
+    def build_task_input(self, sample: Batch) -> TaskInput:
+        """Return the images and the question of a sample as a parsed input; its digits are named by their positions."""
+        frames = sample.inputs[0]
+        codes = parse_frame_codes(sample.inputs)[0]
+        images = frames[codes == IMAGE_CODE, 1:].unflatten(1, (1, IMAGE_SIZE, IMAGE_SIZE))
+        parts = [code for code in codes.tolist() if code not in (IMAGE_CODE, EMPTY_CODE)]
+        signs = {code: sign for sign, code in OPERATORS.items()}
+        expression = " ".join(signs.get(part, f"digit {part + 1}") for part in parts)
+        return self._build_question_input(images, parts, expression, int(sample.targets[0, 0]))
+
+    def _build_question_input(
+        self, images: Float[Tensor, "n 1 32 32"], parts: list[int], expression: str, result: int
+    ) -> TaskInput:
+        """Build the input of a question.
+
+        Args:
+            images: Normalised images of the digits.
+            parts: The question as codes of `ctm.modules.input_schedule`.
+            expression: The question as the sentence of the answer states it.
+            result: The correct answer.
+        """
+        phases = self._build_schedule(len(images), parts)
+        display = {
+            "kind": "picture",
+            "pixels": np.concatenate([denormalise(image[0]) for image in images], 1),
+            "phases": phases,
+            "listening": phases[-1]["from"] - 1,
+        }
+        return TaskInput(self._build_frames([images], [parts]), display, 1, expression, (result,))
 
     def _split_text(self, text: str) -> tuple[list[int], str]:
         """Return the digits before the colon, and the text of the question after it.
@@ -242,7 +280,7 @@ class Qamnist(Task):
             and text.count("+") + text.count("-") <= settings.operations
         ]
 
-    def generate_input(self, seed: int) -> str:
+    def generate_input(self, seed: int, difficulty: int | None = None) -> str:
         """Generate a question; its images belong to the test split."""
         generator = make_generator("invent", seed)
 
@@ -251,7 +289,7 @@ class Qamnist(Task):
 
         digits = [draw_integer(0, 9) for _ in range(draw_integer(1, self.settings.digits))]
         question = str(draw_integer(1, len(digits)))
-        for _ in range(draw_integer(1, self.settings.operations)):
+        for _ in range(draw_integer(1, self.settings.operations) if difficulty is None else difficulty):
             question += f" {'+-'[draw_integer(0, 1)]} {draw_integer(1, len(digits))}"
         return f"{' '.join(map(str, digits))} : {question}"
 
@@ -288,11 +326,6 @@ def resize_and_normalise(images: Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n
     """Resize images in [0, 1] to 32 x 32 pixels and normalise them, as published."""
     larger = F.interpolate(images, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", antialias=True)
     return (larger - MNIST_MEAN) / MNIST_STD
-
-
-def denormalise(image: Float[Tensor, "1 32 32"]) -> Float[np.ndarray, "32 32"]:
-    """Return a normalised image in [0, 1]."""
-    return (image[0] * MNIST_STD + MNIST_MEAN).clamp(0, 1).numpy()
 
 
 def select_digit_image(digit: int, index: int, text: str) -> Float[Tensor, "1 28 28"]:

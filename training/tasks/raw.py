@@ -23,9 +23,9 @@ PARITY_BACKBONE = "parity_backbone"
 class RawSequenceSettings(Settings):
     """Settings of the task `raw`."""
 
-    backbone: str = Field(description="backbone of the model", max_length=40)
-    classes: int = Field(ge=1, description="classes per position")
-    positions: int = Field(1, ge=1, description="positions of an answer")
+    backbone: str = Field(title="Input encoder", description="backbone of the model", max_length=40)
+    classes: int = Field(ge=1, title="Classes", description="classes per position")
+    positions: int = Field(1, ge=1, title="Positions of an answer", description="positions of an answer")
 
 
 class RawSequence(Task):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ctm.settings import Settings
 from training.tasks.base import Batch, DistributionShift, Task, TaskAnswer, TaskInput, TaskSpec
-from training.tasks.splits import TEST, is_in_split, make_generator, sample_until
+from training.tasks.splits import is_in_split, sample_until
 
 OOD_SCALES = {"narrower": 0.5, "wider": 2.0}  # out-of-distribution splits: standard deviation of their numbers
 NUMBER_PATTERN = re.compile(r"[+-]?(\d{1,9}(\.\d{0,9})?|\.\d{1,9})", re.ASCII)
@@ -23,9 +23,13 @@ NUMBER_PATTERN = re.compile(r"[+-]?(\d{1,9}(\.\d{0,9})?|\.\d{1,9})", re.ASCII)
 class SortingSettings(Settings):
     """Settings of the task `sorting`."""
 
-    count: int = Field(10, ge=2, le=256, description="numbers in a list; published: 30")
+    count: int = Field(10, ge=2, le=256, title="Numbers to sort", description="numbers in a list; published: 30")
     min_gap: float = Field(
-        0.01, ge=0, le=0.1, description="smallest difference between two numbers of a list; published: 0"
+        0.01,
+        ge=0,
+        le=0.1,
+        title="Smallest difference",
+        description="smallest difference between two numbers of a list; published: 0",
     )
 
 
@@ -39,6 +43,8 @@ class Sorting(Task):
     title = "Sorting"
     input_type = "text"
     supports_generation = True
+    difficulty_name = "closeness of the two closest numbers"
+    position_noun = "numbers"
     splits = (*Task.splits, *OOD_SCALES)
     Settings = SortingSettings
     settings: SortingSettings
@@ -94,7 +100,23 @@ class Sorting(Task):
         if len(numbers.unique()) < count:
             raise ValueError(f"Two numbers are equal. All {count} numbers must differ.")
         scaled = (numbers - numbers.mean()) / numbers.std()
-        inputs = scaled.float().unsqueeze(0)
+        return self._build_list_input(scaled.float().unsqueeze(0), words, numbers)
+
+    def build_task_input(self, sample: Batch) -> TaskInput:
+        """Return the numbers of a sample as a parsed input; rounded only where they are displayed."""
+        numbers = sample.inputs[0]
+        return self._build_list_input(sample.inputs, [format_number(number) for number in numbers.tolist()], numbers)
+
+    def _build_list_input(
+        self, inputs: Float[Tensor, "1 N"], words: list[str], numbers: Float[Tensor, " N"]
+    ) -> TaskInput:
+        """Build the input of a list.
+
+        Args:
+            inputs: The numbers as the model receives them.
+            words: The numbers as they are displayed.
+            numbers: The numbers as they were given.
+        """
         display = {"kind": "sequence", "items": words, "numbers": numbers.tolist()}
         shift = None
         if compute_min_gap(inputs).item() < self.settings.min_gap:
@@ -124,10 +146,15 @@ class Sorting(Task):
         """Return two generated lists."""
         return [self.generate_input(seed) for seed in range(2)]
 
-    def generate_input(self, seed: int) -> str:
+    def generate_input(self, seed: int, difficulty: int | None = None) -> str:
         """Generate numbers from the test split, rounded to two decimals."""
-        numbers = self.sample(TEST, 1, make_generator("invent", seed)).inputs[0]
-        return " ".join(f"{round(number, 2) + 0.0:.2f}" for number in numbers.tolist())  # + 0.0: there is no -0.00
+        numbers = self.draw_test_sample(seed, difficulty).inputs[0]
+        return " ".join(map(format_number, numbers.tolist()))
+
+
+def format_number(number: float) -> str:
+    """Format a number with two decimals."""
+    return f"{round(number, 2) + 0.0:.2f}"  # + 0.0: there is no -0.00
 
 
 def compute_min_gap(lists: Float[Tensor, "B N"]) -> Float[Tensor, " B"]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ctm.settings import Settings
 from training.tasks.base import Batch, DistributionShift, Task, TaskAnswer, TaskInput, TaskSpec
-from training.tasks.splits import TEST, is_in_split, make_generator, sample_until
+from training.tasks.splits import TEST, is_in_split, sample_until
 
 FURTHER = "further"  # out-of-distribution split: more frames ahead than in training
 QUARTERS = ("upper left", "upper right", "lower left", "lower right")
@@ -27,16 +27,30 @@ class TrackingSettings(Settings):
     """Settings of the task `tracking`."""
 
     target: Literal["position", "quadrant"] = Field(
-        "position", description="answer: the cell (position), or the quarter of the grid (quadrant)"
+        "position", title="Question", description="answer: the cell (position), or the quarter of the grid (quadrant)"
     )
-    side: int = Field(16, ge=4, le=64, description="cells per side of the grid")
-    frames: int = Field(6, ge=2, le=16, description="frames shown to the model")
-    max_speed: int = Field(2, ge=1, le=8, description="largest speed along each axis, cells per frame")
-    max_horizon: int = Field(8, ge=0, le=24, description="largest number of frames to predict ahead in training")
+    side: int = Field(16, ge=4, le=64, title="Grid side", description="cells per side of the grid")
+    frames: int = Field(6, ge=2, le=16, title="Frames shown", description="frames shown to the model")
+    max_speed: int = Field(
+        2, ge=1, le=8, title="Largest speed", description="largest speed along each axis, cells per frame"
+    )
+    max_horizon: int = Field(
+        8,
+        ge=0,
+        le=24,
+        title="Frames to predict ahead",
+        description="largest number of frames to predict ahead in training",
+    )
     ood_horizon: int = Field(
-        12, ge=1, le=24, description="largest number of frames ahead in the split `further`, not used in training"
+        12,
+        ge=1,
+        le=24,
+        title="Frames ahead in the harder test",
+        description="largest number of frames ahead in the split `further`, not used in training",
     )
-    missing_rate: float = Field(0.2, ge=0, le=0.5, description="probability that a frame is hidden")
+    missing_rate: float = Field(
+        0.2, ge=0, le=0.5, title="Share of hidden frames", description="probability that a frame is hidden"
+    )
 
     @model_validator(mode="after")
     def _check_consistency(self) -> "TrackingSettings":
@@ -59,6 +73,8 @@ class Tracking(Task):
     title = "A moving dot"
     input_type = "text"
     supports_generation = True
+    difficulty_name = "frames ahead plus bounces"
+    position_noun = "coordinates"
     splits = (*Task.splits, FURTHER)
     Settings = TrackingSettings
     settings: TrackingSettings
@@ -287,9 +303,13 @@ class Tracking(Task):
         """Return three generated paths."""
         return [self.generate_input(seed) for seed in range(3)]
 
-    def generate_input(self, seed: int) -> str:
+    def generate_input(self, seed: int, difficulty: int | None = None) -> str:
         """Generate a path and a question from the test split."""
-        *cells, question = self.sample(TEST, 1, make_generator("invent", seed)).inputs[0].tolist()
+        return self.format_sample(self.draw_test_sample(seed, difficulty))
+
+    def format_sample(self, sample: Batch) -> str:
+        """Return the cells and the question of a sample."""
+        *cells, question = sample.inputs[0].tolist()
         words = [
             MISSING_FRAME if cell == self._missing_token else "{},{}".format(*divmod(cell, self.settings.side))
             for cell in cells

@@ -9,15 +9,25 @@ from typing import Any
 from ctm.io.json_files import write_json
 from training.publishing.outbox import ENTRY_ADAPTER, ENTRY_FILENAME, get_entry_dir_name
 from training.run_dir import RunDir
-from training.run_paths import METRICS_FILENAME, OUTBOX_DIRNAME, OUTCOME_FILENAME, STATUS_FILENAME
+from training.run_paths import (
+    METRICS_FILENAME,
+    OUTBOX_DIRNAME,
+    OUTCOME_FILENAME,
+    SAMPLES_FILENAME,
+    SPACE_OUTBOX_DIRNAME,
+    STATUS_FILENAME,
+)
 
 # Files that an event may write, with the required fields and their types.
 EVENT_FILE_SCHEMAS: dict[str, dict[str, type]] = {
     METRICS_FILENAME: {"step": int},
+    SAMPLES_FILENAME: {"step": int, "evaluation": int, "samples": list},
     STATUS_FILENAME: {"phase": str, "step": int, "steps": int},
     OUTCOME_FILENAME: {"reason": str, "sentence": str},
 }
-OUTBOX_ENTRY_PATTERN = re.compile(rf"{OUTBOX_DIRNAME}/([0-9]{{15}}-[0-9a-f]{{12}})/{re.escape(ENTRY_FILENAME)}")
+OUTBOX_ENTRY_PATTERN = re.compile(
+    rf"(?:{OUTBOX_DIRNAME}|{SPACE_OUTBOX_DIRNAME})/([0-9]{{15}}-[0-9a-f]{{12}})/{re.escape(ENTRY_FILENAME)}"
+)
 MAX_LINE_CHARS = 100_000
 
 
@@ -35,6 +45,8 @@ def apply_event(run_dir: RunDir, line: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if name == METRICS_FILENAME:
             run_dir.log_metrics(values)
+        elif name == SAMPLES_FILENAME:
+            run_dir.samples.append(values)
         else:
             write_json(path, values)
 

@@ -23,7 +23,7 @@ from training.jobs.outcome import derive_job_outcome
 from training.jobs.remote.events import apply_event
 from training.jobs.remote.hf_jobs import HfJobsClient, RemoteJob
 from training.jobs.store import JobStore
-from training.publishing.outbox import Outbox, OutboxEntry
+from training.publishing.outbox import OutboxEntry, get_outboxes
 from training.run_dir import RunDir
 
 # Unbuffered output writes a line and its line feed separately, so lines of two threads could be mixed.
@@ -150,7 +150,12 @@ class RemoteJobMonitor:
         try:
             for line in self.jobs_client.follow(job.namespace, job.remote_job_id, self._stop_event):
                 if is_first_line:  # the log starts from its beginning, so the mirrored files do, too
-                    for path in (run_dir.metrics_file, run_dir.log_file, run_dir.outcome_file):
+                    for path in (
+                        run_dir.metrics_file,
+                        run_dir.samples_file,
+                        run_dir.log_file,
+                        run_dir.outcome_file,
+                    ):
                         path.unlink(missing_ok=True)
                 is_first_line = False
                 self._handle_log_line(job, run_dir, line)
@@ -175,8 +180,9 @@ class RemoteJobMonitor:
                 file.write(self.jobs_client.redact_token(line)[:MAX_LOG_LINE_CHARS] + "\n")
 
     def _finish_job(self, job: Job, run_dir: RunDir, remote_job: RemoteJob) -> None:
-        outbox = Outbox(run_dir.path)
+        outbox, space_outbox = get_outboxes(run_dir.path)
         outbox.abandon_pending("Its machine is gone.")
+        space_outbox.abandon_pending("Its machine is gone.")
         state, message = derive_remote_outcome(run_dir.read_outcome(), self.store.get(job.id), remote_job)
         published = [entry for entry in outbox.entries() if entry.state == "published"]
         if state == "succeeded":

@@ -1,0 +1,93 @@
+"""Auxiliary losses of the first part of a training: where the model attends, and what its neurons encode.
+
+Both follow the timetable of `training.pace`. A task states the targets with `Task.compute_auxiliary_targets`; the losses know
+nothing else of it. Axes: B rows, P positions of the answer, H heads, N places of the input, D neurons, T ticks.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.losses import IGNORE_INDEX, is_within_lookahead
+from training.pace import Pace
+
+MIN_ATTENTION = 1e-6  # keeps the gradient of the logarithm finite
+
+
+@dataclass(frozen=True)
+class AuxiliaryTargets:
+    """Intermediate steps of the solution of every sample, one per position of the answer.
+
+    Attributes:
+        places: Place of the input that the position depends on; `IGNORE_INDEX` where there is none.
+        states: Class of the intermediate result after the position; `IGNORE_INDEX` where there is none.
+    """
+
+    places: Int[Tensor, "B P"]
+    states: Int[Tensor, "B P"]
+
+    def to(self, device: torch.device) -> "AuxiliaryTargets":
+        """Return the targets on a device."""
+        return AuxiliaryTargets(self.places.to(device), self.states.to(device))
+
+
+def attention_loss(attention: Float[Tensor, "B H N T"], places: Int[Tensor, "B P"], pace: Pace) -> Float[Tensor, ""]:
+    """Return minus the logarithm of the attention weight at the place of the timetable, of the head with the largest one.
+
+    Args:
+        attention: Attention weights at every tick.
+        places: See `AuxiliaryTargets`.
+        pace: Timetable of the positions.
+    """
+    positions = pace.find_attended_positions(places.size(1), attention.size(3)).to(attention.device)
+    ticks = (positions >= 0).nonzero().squeeze(1)
+    place = places[:, positions[ticks]]
+    mask = place != IGNORE_INDEX
+    index = place.clamp(min=0)[:, None, None].expand(-1, attention.size(1), 1, -1)
+    weight = attention[..., ticks].float().gather(2, index).squeeze(2).amax(1)
+    return -(weight.clamp(min=MIN_ATTENTION).log() * mask).sum() / mask.sum().clamp(min=1)
+
+
+class StateProbe(nn.Module):
+    """Linear probe that reads the intermediate result from the neurons. It is trained with the model and is no part of it.
+
+    Args:
+        num_neurons: Number of neurons D.
+        num_states: Number of classes of the intermediate result.
+        seed: Seed of the initial weights; the global random state does not change.
+    """
+
+    def __init__(self, num_neurons: int, num_states: int, seed: int) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            self.linear = nn.Linear(num_neurons, num_states)
+
+    def forward(
+        self,
+        activations: Float[Tensor, "B D T"],
+        states: Int[Tensor, "B P"],
+        pace: Pace,
+        lookahead: int | None,
+    ) -> Float[Tensor, ""]:
+        """Return the cross-entropy of the intermediate results, each read at the tick before its position is due.
+
+        Args:
+            activations: Activations of the neurons at every tick.
+            states: See `AuxiliaryTargets`.
+            pace: Timetable of the positions.
+            lookahead: Count only this many results after those that the probe reads correctly from the first one on; None
+                counts all.
+        """
+        num_positions, num_ticks = states.size(1), activations.size(2)
+        ticks = (pace.compute_due_ticks(num_positions, num_ticks) - 1).clamp(min=0).to(activations.device)
+        logits = self.linear(activations[..., ticks].transpose(1, 2)).float()
+        mask: Bool[Tensor, "B P"] = states != IGNORE_INDEX
+        if lookahead is not None:
+            is_right = (logits.detach().argmax(2) == states) | ~mask
+            mask = mask & is_within_lookahead(is_right, lookahead)
+        losses = F.cross_entropy(logits.transpose(1, 2), states, ignore_index=IGNORE_INDEX, reduction="none")
+        return (losses * mask).sum() / mask.sum().clamp(min=1)
