@@ -26,17 +26,19 @@ from training.jobs.cpu_limits import fix_thread_env
 from ui.server.app_settings import AppSettings, describe_unknown_variables
 from ui.server.serve import WebAppProtocol, serve
 
-# No telemetry, and no usage statistics: Gradio would compute them again after every event.
-GRADIO_ENV_DEFAULTS = {
+# No telemetry, and no usage statistics: Gradio would compute them again after every event. It also asks matplotlib for its backend at
+# every event, which without a chosen one imports all of matplotlib for the first visitor.
+ENV_DEFAULTS = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     "GRADIO_ANALYTICS_MAX_EVENTS": "100",
     "GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000000000",
+    "MPLBACKEND": "agg",
 }
 
 
 def main() -> None:
     """Serve the app until SIGTERM or Ctrl-C."""
-    for name, value in GRADIO_ENV_DEFAULTS.items():
+    for name, value in ENV_DEFAULTS.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("GRADIO_TEMP_DIR", create_upload_dir())
     fix_thread_env(os.environ)

@@ -1,7 +1,10 @@
-"""Bundle the JavaScript modules of the page into one classic script.
+"""Bundle the JavaScript modules of the page: into one classic script, or into one module that others import.
 
 A page that is opened from a file cannot import modules from disk, and a Web Worker from a Blob cannot resolve relative
-imports. The bundle has neither: every module becomes a function, which runs when another one imports it first.
+imports. The classic script has neither: every module becomes a function, which runs when another one imports it first.
+
+The page of the app has one module with everything that it needs at first, instead of a request for each. Modules that are
+fetched later import from it, so every module exists once.
 
 Only the forms that the modules of this project use are supported. Anything else is an error with its file and line:
 
@@ -9,13 +12,19 @@ Only the forms that the modules of this project use are supported. Anything else
     export function a(...)                       also async and generator functions
     export class A
     export const A = ...
+
+A bundle that is a module itself may also hold these, with a path in quotes; the path becomes relative to the bundle:
+
+    import("./module.js")
+    new URL("./module.js", import.meta.url)
 """
 
+import functools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from posixpath import dirname, join, normpath
+from posixpath import dirname, join, normpath, relpath
 
 IMPORT_START = "import "
 NAME = r"[\w$]+(?: as [\w$]+)?"
@@ -29,9 +38,10 @@ DYNAMIC_PATTERN = re.compile(r"\bimport\s*\(|\bimport\.meta\b")
 TOP_LEVEL_AWAIT_PATTERN = re.compile(r"(?:await|for await|(?:export )?const [^=]+= await)\b")
 MODULE_KEYWORD_PATTERN = re.compile(r"(?:import|export)\b")
 MARKUP_PATTERN = re.compile(r"</script|<!--", re.IGNORECASE)
-RUNTIME = """"use strict";
-(() => {{
-const factories = {{
+URL_PATTERN = re.compile(
+    r'(?P<start>\bimport\(|\bnew URL\()"(?P<path>\.\.?/[\w./-]+\.js)"(?P<end>(?:, import\.meta\.url)?\))'
+)
+LOADER = """const factories = {{
 {factories}
 }};
 const loaded = new Map();
@@ -39,9 +49,22 @@ function load(path) {{
 if (!loaded.has(path)) loaded.set(path, factories[path]());
 return loaded.get(path);
 }}
-load(typeof document === "undefined" ? {worker} : {page});
+"""
+SCRIPT = (
+    """"use strict";
+(() => {{
+"""
+    + LOADER
+    + """load(typeof document === "undefined" ? {worker} : {page});
 }})();
 """
+)
+LIBRARY = (
+    LOADER
+    + """export {{ load }};
+for (const path of {entries}) load(path);
+"""
+)
 
 
 class BundleError(ValueError):
@@ -103,15 +126,46 @@ def bundle_modules(sources: Mapping[str, str], page_entry: str, worker_entry: st
     for module in modules.values():
         _check_imported_names(module, modules)
     factories = "\n".join(_render_factory(module) for module in modules.values())
-    return RUNTIME.format(factories=factories, worker=json.dumps(worker_entry), page=json.dumps(page_entry))
+    return SCRIPT.format(factories=factories, worker=json.dumps(worker_entry), page=json.dumps(page_entry))
 
 
-def parse_module(path: str, source: str) -> Module:
+def bundle_library(
+    sources: Mapping[str, str], paths: Sequence[str], entries: Sequence[str], bundle_path: str
+) -> dict[str, str]:
+    """Bundle modules, and everything that they import, into one module.
+
+    The bundle exports `load(path)`, which returns what a module exports.
+
+    Args:
+        sources: Code of every module by its path, with forward slashes.
+        paths: Paths of the modules to bundle.
+        entries: Those that the bundle runs itself.
+        bundle_path: Path of the bundle.
+
+    Returns:
+        Code of the bundle by its path; and, for each bundled module, the code of a module at its own path that exports the same
+        names from the bundle.
+
+    Raises:
+        BundleError: See `bundle_modules`.
+    """
+    modules: dict[str, Module] = {}
+    for path in paths:
+        _collect_modules(path, sources, modules, (), bundle_path)
+    for module in modules.values():
+        _check_imported_names(module, modules)
+    factories = "\n".join(_render_factory(module) for module in modules.values())
+    bundle = LIBRARY.format(factories=factories, entries=json.dumps(list(entries)))
+    return {bundle_path: bundle} | {path: _render_reexport(module, bundle_path) for path, module in modules.items()}
+
+
+def parse_module(path: str, source: str, bundle_path: str | None = None) -> Module:
     """Parse one module.
 
     Args:
         path: Path of the module, with forward slashes.
         source: Its code, formatted by biome.
+        bundle_path: Path of the bundle if it is a module; addresses in the code become relative to it.
 
     Raises:
         BundleError: It has an unsupported form.
@@ -127,7 +181,9 @@ def parse_module(path: str, source: str) -> Module:
         if exported := EXPORT_PATTERN.fullmatch(line):
             module.exports.append(exported["name"])
             line = exported["code"]
-        _check_line(path, index + 1, line)
+        if bundle_path:
+            line = URL_PATTERN.sub(functools.partial(_resolve_url, path, bundle_path), line)
+        _check_line(path, index + 1, line, is_script=not bundle_path)
         module.body.append(line)
         index += 1
     return module
@@ -153,8 +209,33 @@ def _parse_import(module: Module, lines: list[str], start: int) -> int:
     return end + 1
 
 
-def _check_line(path: str, number: int, line: str) -> None:
+def _resolve_url(module_path: str, bundle_path: str, match: re.Match[str]) -> str:
+    """Return an address relative to the bundle instead of its module."""
+    target = normpath(join(dirname(module_path), match["path"]))
+    return f"{match['start']}{_quote_relative(target, bundle_path)}{match['end']}"
+
+
+def _render_reexport(module: Module, bundle_path: str) -> str:
+    """Return a module that exports the names of a bundled one."""
+    load = f"load({json.dumps(module.path)})"
+    statement = f"export const {{ {', '.join(module.exports)} }} = {load};" if module.exports else f"{load};"
+    return f"import {{ load }} from {_quote_relative(bundle_path, module.path)};\n{statement}\n"
+
+
+def _quote_relative(path: str, importer: str) -> str:
+    """Return the address of a module, relative to the one that imports it, in quotes."""
+    target = relpath(path, dirname(importer) or ".")
+    return json.dumps(target if target.startswith(".") else f"./{target}")
+
+
+def _check_line(path: str, number: int, line: str, is_script: bool) -> None:
     """Check that a line needs no module system and can stand in a `script` element.
+
+    Args:
+        path: Path of the module.
+        number: Line number.
+        line: The line.
+        is_script: Whether the bundle is a classic script. Other bundles may have `import()` with an address that was resolved.
 
     Raises:
         BundleError: It does not.
@@ -170,13 +251,20 @@ def _check_line(path: str, number: int, line: str) -> None:
         )
     if line.lstrip().startswith(("*", "//")):
         return
-    if DYNAMIC_PATTERN.search(BLOCK_COMMENT_PATTERN.sub("", line)):
+    code = BLOCK_COMMENT_PATTERN.sub("", line)
+    if DYNAMIC_PATTERN.search(code if is_script else URL_PATTERN.sub("", code)):
         raise BundleError(f"{path}:{number}: import() and import.meta are not available in a bundle.")
     if TOP_LEVEL_AWAIT_PATTERN.match(line):
         raise BundleError(f"{path}:{number}: a module of a bundle cannot use await at its top level.")
 
 
-def _collect_modules(path: str, sources: Mapping[str, str], modules: dict[str, Module], chain: tuple[str, ...]) -> None:
+def _collect_modules(
+    path: str,
+    sources: Mapping[str, str],
+    modules: dict[str, Module],
+    chain: tuple[str, ...],
+    bundle_path: str | None = None,
+) -> None:
     """Parse a module and those that it imports, imported ones first."""
     if path in chain:
         raise BundleError(f"{chain[-1]}: the modules import each other: {' -> '.join([*chain, path])}.")
@@ -184,11 +272,11 @@ def _collect_modules(path: str, sources: Mapping[str, str], modules: dict[str, M
         return
     if path not in sources:
         raise BundleError(f"{path}: there is no such module.")
-    module = parse_module(path, sources[path])
+    module = parse_module(path, sources[path], bundle_path)
     for declaration in module.imports:
         if declaration.path not in sources:
             raise BundleError(f"{path}:{declaration.line}: there is no module {declaration.path}.")
-        _collect_modules(declaration.path, sources, modules, (*chain, path))
+        _collect_modules(declaration.path, sources, modules, (*chain, path), bundle_path)
     modules[path] = module
 
 

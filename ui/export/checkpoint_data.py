@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ctm.checkpoint import CONFIG_NAME, WEIGHTS_NAME, load
+from ctm.checkpoint.layout import LAYOUT_NAME
 from ctm.config import get_max_ticks
 from ctm.io.yaml import parse_yaml
 from ctm.pretrained import resolve_pretrained
@@ -20,13 +21,8 @@ from training.pipeline import Pipeline
 from training.tasks import Task
 from training.tasks.registry import resolve_task
 from ui.export.golden_samples import GoldenSample, compute_golden_samples
-from ui.services.browser_checkpoint import (
-    BROWSER_TASKS,
-    DIGITS_NAME,
-    MAX_WEIGHT_BYTES,
-    BrowserCheckpoint,
-    build_browser_checkpoint,
-)
+from ui.services.browser_checkpoint import DIGITS_NAME, BrowserCheckpoint, build_browser_checkpoint
+from ui.services.browser_limits import check_browser_flops
 from ui.services.halting_view_model import build_halting_view, build_policy_options, summarize_metrics
 from ui.services.image_decoding import decode_data_url, encode_data_url
 
@@ -62,12 +58,13 @@ class PageCheckpoint:
     digits: bytes | None
 
 
-def load_page_checkpoint(name_or_path: str, task_name: str = "") -> PageCheckpoint:
+def load_page_checkpoint(name_or_path: str, task_name: str = "", model_repo: str = "") -> PageCheckpoint:
     """Load a checkpoint for the page, and run it on its golden samples.
 
     Args:
         name_or_path: Directory, or name on the Hub.
         task_name: Name of the task, for a checkpoint without task.json.
+        model_repo: Repository on the Hub that a directory is published to, `namespace/name`; also its name on the page.
 
     Raises:
         StoreUnavailable: The Hub cannot be reached.
@@ -76,11 +73,15 @@ def load_page_checkpoint(name_or_path: str, task_name: str = "") -> PageCheckpoi
     checkpoint_dir, full_name = resolve_pretrained(name_or_path)
     info = read_checkpoint_info(checkpoint_dir)
     task = resolve_task(info["task"], info["config"], task_name)
-    name, repo = split_name(name_or_path, checkpoint_dir, full_name)
-    browser_checkpoint = check_browser_checkpoint(name, checkpoint_dir, task)
+    if model_repo:
+        name = repo = HubRef.parse(model_repo).repo
+    else:
+        name, repo = split_name(name_or_path, checkpoint_dir, full_name)
+    browser_checkpoint = build_browser_checkpoint(name, checkpoint_dir, task)
     checkpoint = load(checkpoint_dir)
     pipeline = Pipeline(checkpoint, task, name)
     examples = list_examples(task, info["preview"])
+    check_browser_flops(name, pipeline, examples)
     golden = compute_golden_samples(pipeline, examples)
     summary = summarize_metrics(info["metrics"])
     data = {
@@ -109,29 +110,9 @@ def split_name(name_or_path: str, checkpoint_dir: Path, full_name: str) -> tuple
     return repo, repo
 
 
-def check_browser_checkpoint(name: str, checkpoint_dir: Path, task: Task) -> BrowserCheckpoint:
-    """Return the files of a checkpoint for a browser.
-
-    Raises:
-        ValueError: It cannot run there. The message is one sentence.
-    """
-    if task.name not in BROWSER_TASKS:
-        raise ValueError(
-            f"{name} cannot run in a browser: its task {task.name!r} has no counterpart in ui/static/ctm/tasks; "
-            "publish it in a Docker Space."
-        )
-    browser_checkpoint = build_browser_checkpoint(name, checkpoint_dir, task.name)
-    if browser_checkpoint is None:
-        raise ValueError(
-            f"{name} cannot run in a browser: its weights are more than {MAX_WEIGHT_BYTES / 2**20:.0f} MiB or in several "
-            "files; publish it in a Docker Space."
-        )
-    return browser_checkpoint
-
-
 def read_metadata_files(browser_checkpoint: BrowserCheckpoint, task: Task) -> dict[str, str]:
     """Return the text of the JSON files by name. A published checkpoint without task.json gets that of its task."""
-    names = (CONFIG_NAME, TASK_NAME, HALTING_NAME)
+    names = (CONFIG_NAME, TASK_NAME, HALTING_NAME, LAYOUT_NAME)
     files = {name: browser_checkpoint.read(name).decode() for name in names if name in browser_checkpoint.files}
     return {TASK_NAME: json.dumps(task.describe()), **files}
 

@@ -13,11 +13,19 @@ from typing import Any
 from ui.bundler import bundle_modules
 from ui.export.checkpoint_data import PageCheckpoint
 from ui.paths import STATIC_DIR
-from ui.static_files import MODULES, read_static
+from ui.static_files import SOURCE_MODULES, read_static
 
 PAGE_ENTRY, WORKER_ENTRY = "standalone/index.js", "ctm/worker.js"
 # Directory of each component, and the id of its element in standalone.html.
-COMPONENTS = {"editors": "editor", "sketchpad": "drawing", "thought": "thought", "halting": "halting"}
+COMPONENTS = {
+    "editors": "editor",
+    "sketchpad": "drawing",
+    "thought": "thought",
+    "teleport": "teleport",
+    "inside": "inside",
+    "halting": "halting",
+    "problem": "problem",
+}
 DEFAULT_TITLE = "Continuous Thought Machine"
 DESCRIPTION = (
     "A neural network that thinks in steps: watch its answer change tick by tick, and see when it decides to stop."
@@ -72,8 +80,7 @@ def get_default_title(checkpoints: Sequence[PageCheckpoint]) -> str:
 @cache
 def build_script() -> str:
     """Return the script of the page and of its worker."""
-    sources = {path: content.decode("utf-8") for path, content in MODULES.items()}
-    return bundle_modules(sources, PAGE_ENTRY, WORKER_ENTRY)
+    return bundle_modules(SOURCE_MODULES, PAGE_ENTRY, WORKER_ENTRY)
 
 
 def build_style() -> str:

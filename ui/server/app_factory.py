@@ -16,6 +16,7 @@ from ui.auth.login_routes import add_login_routes
 from ui.server.app_settings import AppSettings
 from ui.server.gradio_patches import (
     GradioState,
+    PageCompression,
     close_event_streams,
     install_session_patch,
     mark_as_launched,
@@ -113,6 +114,7 @@ def create_fastapi_app(blocks: gr.Blocks, access: Access, mcp_server: bool = Fal
             "GRADIO_MCP_SERVER=true needs the package mcp: run `pip install 'mcp<2'`, or unset the variable."
         )
     app = FastAPI(openapi_url=None)
+    app.add_middleware(PageCompression)
     app.add_middleware(
         SecurityMiddleware,
         uploads_dir=Path(get_upload_folder()),

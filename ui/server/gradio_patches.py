@@ -8,10 +8,12 @@ third of a megabyte each, for links to a session. This page offers no such links
 only.
 
 Its page describes itself as "Gradio" to sites that show a preview of a link, with a picture of another host:
-`install_page_head` writes the title and the description of this page instead.
+`install_page_head` writes the title, the description and the picture of this page instead.
 
 It reports an error that is not a `gr.Error` as `{"error": null}`, and checks arguments with sentences for the developer of a
 page: `ApiBlocks` checks those of the public API, `install_error_sentence` replaces the missing text.
+
+It compresses responses by the extension of their path, so it sends the page itself uncompressed: `PageCompression` compresses it.
 """
 
 import html
@@ -29,9 +31,11 @@ import gradio.routes
 import gradio.utils
 from fastapi import FastAPI
 from gradio import state_holder
+from gradio.brotli_middleware import BrotliMiddleware
 from gradio.utils import LRUCache
 from starlette.requests import HTTPConnection
 from starlette.routing import Route
+from starlette.types import Scope
 
 GRADIO_VERSION = "6.31.0"
 assert gr.__version__ == GRADIO_VERSION, (
@@ -39,6 +43,7 @@ assert gr.__version__ == GRADIO_VERSION, (
     "install requirements.txt, or review the module for the new version"
 )
 
+PAGE_PATHS = ("/", "/config")  # the page, and its description for other clients
 MAX_UNREAD_SESSIONS = 300  # sessions whose messages wait to be fetched; Gradio keeps 2,000
 MAX_SESSION_STATES = 1_000  # sessions whose state is stored; the least recently used is dropped first
 UNEXPECTED_ERROR_MESSAGE = (
@@ -78,6 +83,13 @@ def install_session_patch(blocks: gr.Blocks) -> None:
     state_holder.SessionState = SlimSessionState  # type: ignore[misc] # the patch replaces a class
     blocks.state_session_capacity = MAX_SESSION_STATES
     blocks._queue.pending_messages_per_session = LRUCache(MAX_UNREAD_SESSIONS)
+
+
+class PageCompression(BrotliMiddleware):
+    """Compresses the page, with Brotli or else gzip, for clients that accept it."""
+
+    def _is_compressible_file_type(self, scope: Scope) -> bool:
+        return scope["type"] == "http" and scope["path"] in PAGE_PATHS
 
 
 def mark_as_launched(blocks: gr.Blocks) -> None:
@@ -144,14 +156,35 @@ def install_error_sentence() -> None:
     gradio.utils.error_payload = gradio.queueing.error_payload = build_error_payload
 
 
-def install_page_head(title: str, description: str) -> None:
+@dataclass(frozen=True)
+class SharingCard:
+    """What a site shows of a link to the page.
+
+    Attributes:
+        title: Title of the page.
+        description: What the page offers, in one sentence.
+        picture: Path of its picture, relative to the page.
+        picture_text: What the picture shows.
+        size: Width and height of the picture.
+        host: Host name of the page; empty takes the address of the request.
+    """
+
+    title: str
+    description: str
+    picture: str
+    picture_text: str
+    size: tuple[int, int]
+    host: str = ""
+
+
+def install_page_head(card: SharingCard, head: str = "") -> None:
     """Make Gradio write one set of tags for previews of links to the page, without a picture of another host.
 
     Args:
-        title: Title of the page.
-        description: What the page offers, in one sentence.
+        card: What a preview shows.
+        head: Further elements for the head of the page, for what must be there before Gradio's scripts run.
     """
-    tags = build_sharing_tags(title, description)
+    tags = f"{build_sharing_tags(card)}\n{head}"
 
     def get_source(environment: Any, name: str) -> tuple[str, str | None, Callable[[], bool] | None]:
         source, path, is_current = original_get_source(environment, name)
@@ -163,16 +196,30 @@ def install_page_head(title: str, description: str) -> None:
     template_environment.cache.clear()
 
 
-def build_sharing_tags(title: str, description: str) -> str:
-    """Return the tags that sites read to show a preview of a link."""
+def build_sharing_tags(card: SharingCard) -> str:
+    """Return the tags that sites read to show a preview of a link, as a part of a template.
+
+    Previews need absolute addresses. Without a host name the template writes that of the request, which Gradio has determined.
+    """
+    address = f"https://{html.escape(card.host)}" if card.host else "{{ config.root }}"
+    width, height = card.size
     tags = [
         ("property", "og:type", "website"),
-        ("property", "og:title", title),
-        ("property", "og:description", description),
-        ("name", "description", description),
-        ("name", "twitter:card", "summary"),
+        ("property", "og:title", card.title),
+        ("property", "og:description", card.description),
+        ("property", "og:image:width", str(width)),
+        ("property", "og:image:height", str(height)),
+        ("property", "og:image:alt", card.picture_text),
+        ("name", "description", card.description),
+        ("name", "twitter:card", "summary_large_image"),
+        ("name", "twitter:title", card.title),
+        ("name", "twitter:description", card.description),
+        ("name", "twitter:image:alt", card.picture_text),
     ]
-    return "\n".join(f'<meta {kind}="{name}" content="{html.escape(content)}">' for kind, name, content in tags)
+    addresses = [("og:url", "/"), ("og:image", f"/{card.picture}"), ("twitter:image", f"/{card.picture}")]
+    links = [f'<meta property="{name}" content="{address}{path}">' for name, path in addresses]
+    texts = [f'<meta {kind}="{name}" content="{html.escape(content)}">' for kind, name, content in tags]
+    return "\n".join([*links, *texts])
 
 
 def build_error_payload(error: BaseException | None, show_error: bool) -> dict[str, Any]:

@@ -24,9 +24,12 @@ from ui.server.api_calls import (
     list_endpoints,
     read_event,
 )
+from ui.server.card_route import CARD_PATH
 from ui.server.client_limits import BODY_TIMEOUT_S, ClientLimits
+from ui.server.plotly_route import PLOTLY_PATH
 from ui.server.request_errors import ErrorSentences, LimitExceeded, RequestRejected
 from ui.server.request_info import get_client_address, is_same_origin
+from ui.server.thumbnail_route import THUMBNAIL_PATH
 from ui.server.uploads import list_files, prune_uploads
 from ui.server.weight_route import WEIGHT_PATH
 from ui.static_files import MODULE_PATH
@@ -46,7 +49,7 @@ ALLOWED_GET_PATHS = re.compile(
     r"/|/(config|gradio_api/(info|app_id|user|login_check))/?|/(gradio_api/)?theme\.css|/(favicon\.ico|robots\.txt|manifest\.json)"
     r"|/pwa_icon(/\d+)?|/(assets|static|svelte)/.+|/(login/huggingface|login/callback|logout|admin/login)"
     rf"|/gradio_api/(file=/.+|heartbeat/{ID_PATTERN}|queue/(data|status)|upload_progress|call/(v2/)?\w+/{ID_PATTERN})"
-    rf"|{MODULE_PATH}|{WEIGHT_PATH}"
+    rf"|{MODULE_PATH}|{PLOTLY_PATH}|{WEIGHT_PATH}|{THUMBNAIL_PATH}|{re.escape(CARD_PATH)}"
 )
 ALLOWED_POST_PATHS = re.compile(
     r"/gradio_api/(upload|run/predict|queue/join|cancel|reset|call/(v2/)?\w+)|/admin/(login|logout)"
@@ -69,6 +72,10 @@ CONTENT_SECURITY_POLICY = (
     "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors {frames}"
 )  # Gradio's pages contain inline scripts, and some of them compile functions from text
 SPACE_FRAME_ANCESTORS = "'self' https://huggingface.co https://*.hf.space"
+# Every site may frame the views of the stage and of the charts, which have no other controls: see `build_embedded_views_head`. A site
+# that frames the whole page could lead an owner to press its buttons.
+EMBEDDED_FRAME_ANCESTORS = "*"
+EMBEDDED_VIEWS = ("stage", "charts")
 
 
 class SecurityMiddleware:
@@ -100,11 +107,7 @@ class SecurityMiddleware:
         self.gradio_state = gradio_state
         self.own_files = list_files(self.uploads_dir)  # images of the page itself, never removed
         self.client_limits = ClientLimits()
-        self._headers = SECURITY_HEADERS | {
-            "Content-Security-Policy": CONTENT_SECURITY_POLICY.format(
-                frames=SPACE_FRAME_ANCESTORS if on_space else "'self'"
-            )
-        }
+        self._frames = SPACE_FRAME_ANCESTORS if on_space else "'self'"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection: forward it with safe headers, or answer with the reason of the rejection."""
@@ -116,7 +119,7 @@ class SecurityMiddleware:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._add_headers(MutableHeaders(scope=message), path)
+                self._add_headers(MutableHeaders(scope=message), path, is_embedded_view(scope))
             await send(message)
 
         try:
@@ -127,11 +130,13 @@ class SecurityMiddleware:
         except LimitExceeded as error:
             await JSONResponse({"detail": str(error)}, 429, error.headers)(scope, receive, send_with_headers)
 
-    def _add_headers(self, headers: MutableHeaders, path: str) -> None:
+    def _add_headers(self, headers: MutableHeaders, path: str, is_embedded: bool) -> None:
         """Complete the headers of a response, in place."""
+        frames = EMBEDDED_FRAME_ANCESTORS if is_embedded else self._frames
+        policy = {"Content-Security-Policy": CONTENT_SECURITY_POLICY.format(frames=frames)}
         for name in [name for name in headers if name.startswith("access-control-")]:
             del headers[name]  # no cross-origin reads
-        for name, value in self._headers.items():
+        for name, value in (SECURITY_HEADERS | policy).items():
             headers.setdefault(name, value)
         if path.startswith(FILE_PATH_PREFIX):
             headers.update(FILE_HEADERS)
@@ -241,6 +246,12 @@ class SecurityMiddleware:
                 raise RequestRejected(404, "This session has no pending request: send one first.")
             return session
         return "" if path.startswith("/gradio_api/call/") else None
+
+
+def is_embedded_view(scope: Scope) -> bool:
+    """Return whether a request asks for the view of the stage or of the charts alone, as a browser reads its address."""
+    views = parse_qs(scope["query_string"].decode("latin-1")).get("view", [])
+    return scope["path"] == "/" and len(views) == 1 and views[0] in EMBEDDED_VIEWS
 
 
 def is_trusted_origin(connection: HTTPConnection, hosts: tuple[str, ...]) -> bool:

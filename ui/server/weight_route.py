@@ -6,10 +6,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from ui.compressed_files import IMMUTABLE_HEADERS
 from ui.services.browser_checkpoint import BrowserCheckpoints
 
 WEIGHT_PATH = r"/weights/[0-9a-f]{16}/[a-z]+\.(safetensors|json|bin)"  # regular expression of every path that is served
-HEADERS = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 
 def build_weight_route(checkpoints: BrowserCheckpoints) -> Route:
@@ -24,6 +24,6 @@ def build_weight_route(checkpoints: BrowserCheckpoints) -> Route:
         content = await asyncio.to_thread(checkpoints.read, digest, file_name)
         if content is None:
             return PlainTextResponse("Not found.", 404, {"Cache-Control": "no-store"})
-        return Response(content, headers=HEADERS, media_type="application/octet-stream")
+        return Response(content, headers=IMMUTABLE_HEADERS, media_type="application/octet-stream")
 
     return Route("/weights/{digest}/{file_name}", serve_file, methods=["GET"])

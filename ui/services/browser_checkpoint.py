@@ -1,7 +1,6 @@
 """What a browser needs to run a checkpoint: its files, and what the engine cannot compute from them.
 
-A checkpoint runs in the browser if a visitor can download and compute it quickly: at most `MAX_WEIGHT_BYTES` and
-`MAX_UNROLL_FLOPS`.
+`ui/services/browser_limits.py` says which checkpoints run in the browser.
 """
 
 import hashlib
@@ -13,27 +12,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
 from ctm.checkpoint import CONFIG_NAME, WEIGHTS_NAME
+from ctm.checkpoint.layout import LAYOUT_NAME
 from ctm.checkpoint.metadata import HaltingMetadata, read_metadata
 from inference.halting.stored_policies import get_guarantee
-from training.data.image_inputs import read_image_input
 from training.pipeline import Pipeline
+from training.tasks import Task
 from training.tasks.digits import load_images
 from training.tasks.raw import RawSequence
 from training.tasks.splits import TEST
-
-MAX_WEIGHT_BYTES = 20 * 2**20  # what a visitor downloads
-MAX_UNROLL_FLOPS = 10**9
-MAX_LISTED = 256  # checkpoints whose addresses are known
-FILE_NAMES = (CONFIG_NAME, "task.json", "halting.json", WEIGHTS_NAME)
-DIGITS_NAME = "digits.bin"
-# Tasks that `ui/static/ctm/tasks/registry.js` knows.
-BROWSER_TASKS = frozenset(
-    ("arithmetic", "brackets", "chain", "digits", "images", "mazes", "parity", "qamnist", "raw", "sorting", "tracking")
+from ui.services.browser_limits import (
+    BROWSER_TASKS,
+    BrowserLimitExceeded,
+    check_browser_files,
+    check_browser_flops,
 )
+from ui.services.file_stamps import DirectoryStamp, compute_directory_stamp
+
+MAX_LISTED = 256  # checkpoints whose addresses are known
+FILE_NAMES = (CONFIG_NAME, "task.json", "halting.json", LAYOUT_NAME, WEIGHTS_NAME)
+DIGITS_NAME = "digits.bin"
 PAGE_TASKS = BROWSER_TASKS - {RawSequence.name}  # the server reads raw inputs
 DIGIT_TASKS = ("qamnist",)  # tasks whose inputs name bundled test images of digits
 
@@ -67,25 +65,24 @@ class BrowserCheckpoint:
         return content if isinstance(content, bytes) else content.read_bytes()
 
 
-def build_browser_checkpoint(name: str, checkpoint_dir: Path, task_name: str) -> BrowserCheckpoint | None:
-    """Return the files of a checkpoint for a browser; None if it is too large or has several weight files.
+def build_browser_checkpoint(name: str, checkpoint_dir: Path, task: Task) -> BrowserCheckpoint:
+    """Return the files of a checkpoint for a browser.
 
     Args:
         name: Name of the checkpoint.
         checkpoint_dir: Checkpoint directory.
-        task_name: Name of its task.
+        task: Its task.
 
     Raises:
+        BrowserLimitExceeded: See `check_browser_files`.
         OSError: A file cannot be read.
         ValueError: A metadata file is invalid.
     """
-    weights = checkpoint_dir / WEIGHTS_NAME
-    if not weights.is_file() or weights.stat().st_size > MAX_WEIGHT_BYTES:
-        return None
+    check_browser_files(name, checkpoint_dir, task)
     files: dict[str, Path | bytes] = {
         file_name: checkpoint_dir / file_name for file_name in FILE_NAMES if (checkpoint_dir / file_name).is_file()
     }
-    if task_name in DIGIT_TASKS:
+    if task.name in DIGIT_TASKS:
         files[DIGITS_NAME] = read_digit_images()
     metadata = read_metadata(checkpoint_dir)
     halting = HaltingMetadata.model_validate(metadata["halting"])
@@ -131,22 +128,6 @@ def build_manifest(checkpoint: BrowserCheckpoint, base_url: str) -> dict[str, An
     }
 
 
-@torch.inference_mode()
-def count_unroll_flops(pipeline: Pipeline) -> int | None:
-    """Count the floating-point operations of all ticks on one example; None if the task has no example input."""
-    task = pipeline.task
-    examples = list(task.get_examples()[:1])
-    if not examples and task.supports_generation:
-        examples = [task.generate_input(0)]
-    if not examples:
-        return None
-    example = examples[0] if task.input_type == "text" else read_image_input(examples[0]).to_array()
-    inputs = task.parse_input(example).inputs
-    with FlopCounterMode(display=False) as counter:
-        pipeline.model(inputs)
-    return counter.get_total_flops()
-
-
 class BrowserCheckpoints:
     """Checkpoints that browsers may load, by name and by digest. Thread-safe.
 
@@ -158,17 +139,17 @@ class BrowserCheckpoints:
     def __init__(self, get_dir: Callable[[str], Path], get_pipeline: Callable[[str], Pipeline]) -> None:
         self._get_dir = get_dir
         self._get_pipeline = get_pipeline
-        self._by_name: OrderedDict[str, tuple[tuple[int, ...], BrowserCheckpoint | None]] = OrderedDict()
+        self._by_name: OrderedDict[str, tuple[DirectoryStamp, BrowserCheckpoint | None]] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, name: str) -> BrowserCheckpoint | None:
-        """Return the files of a checkpoint; None if it is too large for a browser.
+        """Return the files of a checkpoint; None if only the server runs it.
 
         Raises:
             ValueError: The checkpoint does not exist or is invalid.
         """
         checkpoint_dir = self._get_dir(name)
-        stamp = tuple(path.stat().st_mtime_ns for path in sorted(checkpoint_dir.iterdir()))
+        stamp = compute_directory_stamp(checkpoint_dir)
         with self._lock:
             known = self._by_name.get(name)
         if known is None or known[0] != stamp:
@@ -182,13 +163,13 @@ class BrowserCheckpoints:
 
     def _build(self, name: str, checkpoint_dir: Path) -> BrowserCheckpoint | None:
         pipeline = self._get_pipeline(name)
-        task_name = pipeline.task.name
-        if not (checkpoint_dir / "task.json").is_file() or task_name not in PAGE_TASKS:
+        if not (checkpoint_dir / "task.json").is_file() or pipeline.task.name not in PAGE_TASKS:
             return None
-        flops = count_unroll_flops(pipeline)
-        if flops is None or flops > MAX_UNROLL_FLOPS:
+        try:
+            check_browser_flops(name, pipeline)
+            return build_browser_checkpoint(name, checkpoint_dir, pipeline.task)
+        except BrowserLimitExceeded:
             return None
-        return build_browser_checkpoint(name, checkpoint_dir, task_name)
 
     def read(self, digest: str, file_name: str) -> bytes | None:
         """Return a file of a checkpoint that `get` returned; None if there is none, or if it has changed since.

@@ -14,8 +14,16 @@ from pydantic.fields import FieldInfo
 from ctm.config import BACKBONES, CONFIG_CLASSES, SCHEDULE_KEYS, SCHEDULED_BACKBONE, ModelTypeConfig
 from ctm.messages import truncate_repr
 from ctm.settings import Settings
-from training.config import FinalizeConfig, LossConfig, OptimConfig, RunConfig, TrainConfig
+from training.config import (
+    FinalizeConfig,
+    LossConfig,
+    OptimConfig,
+    RunConfig,
+    TrainConfig,
+    supports_auxiliary_losses,
+)
 from training.tasks.registry import get_task_types
+from training.token_init import has_token_attention
 
 FieldKind = Literal["whole", "number", "switch", "choice", "text"]
 EXPECTED_TYPES: dict[FieldKind, tuple[Any, str]] = {
@@ -29,10 +37,10 @@ FIELD_GROUPS: dict[str, tuple[str, tuple[type[Settings], ...]]] = {
     "model": ("Model", (ModelTypeConfig, *CONFIG_CLASSES.values())),
     "loss": ("Loss", (LossConfig,)),
     "optim": ("Optimizer", (OptimConfig,)),
-    "train": ("Logging and checkpoints", (TrainConfig,)),
+    "train": ("Training", (TrainConfig,)),
     "finalize": ("Stopping-rule calibration", (FinalizeConfig,)),
 }
-PRIMARY_FIELDS = (  # shown outside the folded groups
+PRIMARY_FIELDS = (  # listed before the groups
     "train.steps",
     "train.batch_size",
     "optim.lr",
@@ -41,6 +49,11 @@ PRIMARY_FIELDS = (  # shown outside the folded groups
     "model.d_model",
     "train.seed",
 )
+NEUTRAL_SETTINGS = {  # values that every model and task supports
+    "train.token_init": "default",
+    "loss.attention_loss_weight": 0.0,
+    "loss.probe_loss_weight": 0.0,
+}
 DERIVED_FIELDS = {"out_dims", "prediction_reshaper", "energy_head_enabled"}  # set by the task and the loss
 
 
@@ -51,6 +64,7 @@ class FormField:
     Attributes:
         name: Dotted name, as in an override.
         task: Kind of task that the setting belongs to; empty for settings of every run.
+        title: Name for users.
         help_text: Help text with the bounds.
         kind: Kind of value.
         choices: Allowed values of a choice.
@@ -59,6 +73,7 @@ class FormField:
 
     name: str
     task: str
+    title: str
     help_text: str
     kind: FieldKind
     choices: tuple[str, ...] = ()
@@ -73,11 +88,6 @@ class FormField:
     def label(self) -> str:
         """Return the last part of the name."""
         return self.name.rpartition(".")[2]
-
-    @property
-    def is_primary(self) -> bool:
-        """Return whether the field is shown outside the folded groups."""
-        return self.name in PRIMARY_FIELDS or bool(self.task)
 
     def applies_to(self, kind: str | None, backbone: str | None) -> bool:
         """Return whether models of a type, with a backbone, have this setting.
@@ -147,18 +157,18 @@ def build_field(name: str, info: FieldInfo, task: str = "") -> FormField | None:
     value_type, *other_types = (item for item in types if item is not NoneType)
     if other_types:
         return None
-    help_text = info.description or ""
+    title, help_text = info.title or name.rpartition(".")[2].replace("_", " ").capitalize(), info.description or ""
     if name == "model.backbone_type":
-        return FormField(name, task, help_text, "choice", (*BACKBONES, SCHEDULED_BACKBONE))
+        return FormField(name, task, title, help_text, "choice", (*BACKBONES, SCHEDULED_BACKBONE))
     if get_origin(value_type) is Literal:
-        return FormField(name, task, help_text, "choice", tuple(map(str, get_args(value_type))))
+        return FormField(name, task, title, help_text, "choice", tuple(map(str, get_args(value_type))))
     field_kinds: dict[Any, FieldKind] = {bool: "switch", int: "whole", float: "number", str: "text"}
     if value_type not in field_kinds:
         return None
     bounds = format_bounds(info) if value_type in (int, float) else ""
     if bounds:
         help_text = f"{help_text} ({bounds})"
-    return FormField(name, task, help_text, field_kinds[value_type], is_optional=NoneType in types)
+    return FormField(name, task, title, help_text, field_kinds[value_type], is_optional=NoneType in types)
 
 
 def format_bounds(info: FieldInfo) -> str:
@@ -212,11 +222,36 @@ def compute_form_changes(config: RunConfig, form_values: Mapping[str, Any]) -> d
         if value is None and not field.is_optional and field.kind in ("whole", "number"):
             raise ValueError(f"Setting `{name}` is empty: it needs {EXPECTED_TYPES[field.kind][1]}.")
     kind = changes.get("model.kind")
-    if not isinstance(kind, str) or kind not in CONFIG_CLASSES:
-        return changes
-    model_changes = {fields[name].label: value for name, value in changes.items() if fields[name].group == "model"}
-    other_changes = {name: value for name, value in changes.items() if fields[name].group != "model"}
-    return other_changes | {"model": convert_model_settings(kind, config.model | model_changes)}
+    if isinstance(kind, str) and kind in CONFIG_CLASSES:
+        model_changes = {fields[name].label: value for name, value in changes.items() if fields[name].group == "model"}
+        other_changes = {name: value for name, value in changes.items() if fields[name].group != "model"}
+        changes = other_changes | {"model": convert_model_settings(kind, config.model | model_changes)}
+    return changes | find_unsupported_settings(config, changes)
+
+
+def find_unsupported_settings(config: RunConfig, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the training settings that a changed model or task does not support, with the values that turn them off.
+
+    A setting that the form itself changes stays, so that its error message is shown.
+
+    Args:
+        config: Settings before the changes.
+        changes: Changes of the form, as overrides.
+    """
+    resets = {name: value for name, value in NEUTRAL_SETTINGS.items() if name not in changes}
+    try:
+        changed = config.with_overrides({**resets, **changes})
+    except ValueError:  # reported when the caller applies the changes
+        return {}
+    task = changed.make_task()
+    model_config = changed.build_model_config(task)
+    unsupported = set()
+    if not has_token_attention(model_config):
+        unsupported.add("train.token_init")
+    if not supports_auxiliary_losses(task, model_config):
+        unsupported |= {"loss.attention_loss_weight", "loss.probe_loss_weight"}
+    values = flatten(config.model_dump(mode="json"))
+    return {name: value for name, value in resets.items() if name in unsupported and values[name] != value}
 
 
 def convert_model_settings(kind: str, model_settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ctm.checkpoint.metadata import (
     RiskGuaranteeRecord,
 )
 from inference import parse
+from inference.halting.estimated_result import FRONTIER_PREFIXES
 from inference.halting.evidence import describe_confidence, describe_evidence, format_mean, format_mean_ticks
 from inference.halting.stored_policies import get_full_budget_policy, list_policy_names
 
@@ -31,9 +32,9 @@ POLICY_LABELS = {
 }
 # Name in halting.json -> label, and prefix of the policy text. The oracle is not a policy, so it has no prefix.
 FRONTIER_CURVES = {
-    "energy": ("energy", "energy<"),
-    "certainty": ("certainty", "certainty>"),
-    "certainty.min": ("certainty of the least certain position", "certainty.min>"),
+    "energy": ("energy", FRONTIER_PREFIXES["energy"]),
+    "certainty": ("certainty", FRONTIER_PREFIXES["certainty"]),
+    "certainty.min": ("certainty of the least certain position", FRONTIER_PREFIXES["certainty.min"]),
     "fixed": ("fixed number of ticks", "ticks="),
     "oracle": ("oracle (stops at the first correct tick)", ""),
 }

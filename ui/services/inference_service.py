@@ -4,6 +4,7 @@ Tabs pass the name of a checkpoint and the user's input; they receive dictionari
 """
 
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,17 +14,24 @@ import numpy as np
 from ctm.checkpoint.preview import Preview
 from ctm.config import get_max_ticks
 from inference.dynamic_batcher import MAX_BATCH_SIZE
-from training.pipeline import MAX_TEXT_CHARS, build_response
+from training.pipeline import MAX_TEXT_CHARS, Pipeline, build_response
+from training.record_stream import RecordStream
 from training.tasks import Task
 from training.tasks.base import IncompleteInputError
 from ui.services.browser_checkpoint import BrowserCheckpoints, build_manifest
+from ui.services.comparisons import Comparisons
+from ui.services.difficulty import build_difficulty_scale, describe_example
 from ui.services.example_files import ExampleFiles
+from ui.services.gallery import Gallery
 from ui.services.halting_view_model import PolicyOption, build_halting_view, build_policy_options, summarize_metrics
 from ui.services.image_decoding import decode_image, encode_data_url
+from ui.services.inside_service import InsideService, RememberedInput
 from ui.services.model_cache import ModelCache
 from ui.services.model_catalog import ModelCatalog, split_purpose
 
-MAX_COMPARED = 3  # rows of a comparison besides the prediction itself
+
+class PolicyError(ValueError):
+    """A halting policy is invalid. The message is one sentence for the user."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,8 @@ class CheckpointInfo:
         input_hint: What the task expects.
         examples: Paths of example images, or example texts.
         policy_options: Halting policies by their text, the default first.
+        example_labels: Label of each example that has a measured difficulty, else empty.
+        difficulty: Measured accuracy by difficulty, see `build_difficulty_scale`; None if there is nothing to choose.
         iterations: Maximum number of ticks.
         summary: One line of measured figures.
     """
@@ -52,6 +62,8 @@ class CheckpointInfo:
     input_editor: dict[str, Any] | None
     input_hint: str
     examples: list[Any]
+    example_labels: list[str]
+    difficulty: dict[str, Any] | None
     policy_options: dict[str, PolicyOption]
     iterations: int
     summary: str
@@ -67,11 +79,18 @@ class InferenceService:
 
     def __init__(self, catalog: ModelCatalog, max_batch_size: int = MAX_BATCH_SIZE) -> None:
         self.catalog = catalog
+        self.gallery = Gallery(catalog)
         self._models = ModelCache(catalog, max_batch_size)
         self._example_files = ExampleFiles()
-        self.browser_checkpoints = BrowserCheckpoints(
-            catalog.get_local_dir, lambda name: self._models.load(name).pipeline
+        self._difficulties: dict[str, int | None] = {}  # of example images
+        self.browser_checkpoints = BrowserCheckpoints(catalog.get_local_dir, self._load_pipeline)
+        self.inside = InsideService(self._load_pipeline)
+        self.comparisons = Comparisons(
+            catalog, self.predict, self.get_checkpoint_info, self._get_label, self.get_browser_manifest
         )
+
+    def _load_pipeline(self, name: str) -> Pipeline:
+        return self._models.load(name).pipeline
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -87,6 +106,8 @@ class InferenceService:
         """
         task, metadata = self.catalog.read_local(name)
         iterations = get_max_ticks(metadata["config"])
+        examples = self._list_examples(task, metadata["preview"])
+        difficulty = build_difficulty_scale(task, metadata["metrics"])
         return CheckpointInfo(
             name=name,
             title=task.title,
@@ -95,7 +116,9 @@ class InferenceService:
             supports_generation=task.supports_generation,
             input_editor=task.input_editor,
             input_hint=task.input_hint,
-            examples=self._list_examples(task, metadata["preview"]),
+            examples=examples,
+            example_labels=[self._describe_example(task, difficulty, example) for example in examples],
+            difficulty=difficulty,
             policy_options=build_policy_options(metadata["halting"], iterations, bool(task.get_spec().ctc_length)),
             iterations=iterations,
             summary=summarize_metrics(metadata["metrics"]),
@@ -107,6 +130,15 @@ class InferenceService:
             return task.get_examples()
         examples = preview.inputs if preview.input_type == "text" else self._example_files.list_paths(preview)
         return list(examples) or task.get_examples()
+
+    def _describe_example(self, task: Task, difficulty: dict[str, Any] | None, example: Any) -> str:
+        """Return the label of an example image with a measured difficulty; empty for other examples."""
+        if difficulty is None or task.input_type != "image":
+            return ""
+        key = f"{task.name} {example}"
+        if key not in self._difficulties:
+            self._difficulties[key] = task.measure_difficulty(task.parse_input(decode_image(str(example))))
+        return describe_example(difficulty, self._difficulties[key])
 
     def get_browser_manifest(self, name: str) -> dict[str, Any] | None:
         """Return what a browser needs to run a checkpoint, see `build_manifest`; None if only the server can.
@@ -124,47 +156,12 @@ class InferenceService:
         metadata = self.catalog.read_local(name)[1]
         return build_halting_view(metadata["halting"], metadata["metrics"], get_max_ticks(metadata["config"]))
 
-    def list_comparison_choices(self, name: str) -> list[tuple[str, str]]:
-        """Return what a prediction can be compared with: other policies, and other checkpoints of the same task.
-
-        Returns:
-            Pairs of label and value, for `compare`.
-        """
-        info = self.get_checkpoint_info(name)
-        titles = {other: self._get_title(other) for other in self.list_checkpoint_names() if other != name}
-        options = info.policy_options.items() if info.iterations > 1 else ()
-        policies = [(f"Rule: {option.name}", f"rule:{policy}") for policy, option in options]
-        same_task = [other for other, title in titles.items() if title == info.title]
-        return policies + [
-            (f"Model: {format_checkpoint_label(other, info.title)}", f"model:{other}") for other in same_task
-        ]
-
-    def compare(self, record: dict[str, Any], user_input: Any, choices: list[str]) -> list[dict[str, Any]]:
-        """Predict the same input with other policies or checkpoints.
-
-        Args:
-            record: Record of the prediction to compare with.
-            user_input: Its input, see `predict`.
-            choices: Values of `list_comparison_choices`; the first `MAX_COMPARED` are used.
-
-        Returns:
-            One row per prediction, the given one first. A row that failed has a `problem`.
-        """
-        name = record["checkpoint"]
-        labels = {choice: label for label, choice in self.list_comparison_choices(name)}
-        rows = [build_comparison_row("Your rule", record)]
-        for choice in choices[:MAX_COMPARED]:
-            kind, _, value = choice.partition(":")
-            checkpoint, policy = (name, value) if kind == "rule" else (value, "")
-            try:
-                rows.append(build_comparison_row(labels[choice], self.predict(checkpoint, user_input, policy)))
-            except (ValueError, KeyError) as error:
-                rows.append({"name": labels.get(choice, "?"), "problem": str(error)})
-        return rows
-
     def list_checkpoint_labels(self) -> list[tuple[str, str]]:
         """Return label and name of every local checkpoint."""
-        return [(format_checkpoint_label(name, self._get_title(name)), name) for name in self.list_checkpoint_names()]
+        return [(self._get_label(name), name) for name in self.list_checkpoint_names()]
+
+    def _get_label(self, name: str) -> str:
+        return format_checkpoint_label(name, self._get_title(name))
 
     def _get_title(self, name: str) -> str:
         try:
@@ -177,14 +174,6 @@ class InferenceService:
 
     # --- models --------------------------------------------------------------------------------------------------
 
-    def list_catalog(self) -> list[tuple[str, str]]:
-        """Return label and name of every local checkpoint, then of the listed Hub models that are not downloaded."""
-        return [*self.list_checkpoint_labels(), *self.list_remote()]
-
-    def list_remote(self) -> list[tuple[str, str]]:
-        """Return label and name of the listed Hub models that are not downloaded."""
-        return [(f"{name} · on the Hub", name) for name in self.catalog.list_remote()]
-
     def describe(self, name: str) -> dict[str, Any]:
         """Return everything that the Models tab shows of a checkpoint. May query the Hub, so it may block for seconds."""
         entry = self.catalog.describe(name)
@@ -196,6 +185,7 @@ class InferenceService:
             "is_downloaded": description.is_downloaded,
             "is_ready": bool(description.is_downloaded and entry.task),
             "title": entry.task.title if entry.task else "",
+            "plain_name": self.gallery.get_title(entry.name) if entry.origin == "bundled" else "",
             "choices": list(entry.task_choices),
             "revision": description.revision,
             "updated": description.last_modified,
@@ -207,6 +197,9 @@ class InferenceService:
             "published": self.catalog.get_publication_status(entry.name),
             "card": description.card,
             "example": get_preview_sentence(description.preview),
+            "halting_view": build_halting_view(
+                description.halting, description.metrics, get_max_ticks(description.config)
+            ),
         }
 
     def download(self, name: str) -> None:
@@ -234,7 +227,7 @@ class InferenceService:
     # --- predictions ------------------------------------------------------------------------------------------------
 
     def warm_up(self) -> None:
-        """Run one prediction with the default checkpoint, because loading it takes longest."""
+        """Run one prediction with the default checkpoint, because loading it takes longest; then draw the thumbnails."""
         for name in self.list_checkpoint_names()[:1]:
             try:
                 info = self.get_checkpoint_info(name)
@@ -242,10 +235,22 @@ class InferenceService:
                 self.predict(name, decode_image(str(example)) if info.input_type == "image" else example, "")
             except Exception:  # the user who selects it gets the error
                 logging.getLogger(__name__).warning("The checkpoint %s could not be tried", name, exc_info=True)
+        threading.Thread(target=self.gallery.compute_thumbnails, name="thumbnails", daemon=True).start()
 
-    def generate_input(self, name: str, seed: int) -> Any:
-        """Return a new input for a checkpoint whose info has `supports_generation`."""
-        return self._models.load(name).pipeline.task.generate_input(seed)
+    def generate_input(self, name: str, seed: int, level: Any = None) -> Any:
+        """Return a new input for a checkpoint whose info has `supports_generation`.
+
+        Args:
+            name: Name of the checkpoint.
+            seed: Seed.
+            level: Index of a level of its `difficulty`, from a client; another value, or a checkpoint without, gives any input.
+        """
+        task = self._models.load(name).pipeline.task
+        scale = self.get_checkpoint_info(name).difficulty
+        levels = scale["levels"] if scale else []
+        if not isinstance(level, int) or not 0 <= level < len(levels):
+            return task.generate_input(seed)
+        return task.generate_input(seed, levels[level]["level"])
 
     def get_editor_image(self, name: str, image: np.ndarray) -> str:
         """Return an image as the task of a checkpoint reads it, for its editor.
@@ -283,6 +288,27 @@ class InferenceService:
         """
         return self._models.load(name).pipeline.build_record(user_input, policy, name)
 
+    def start(self, name: str, user_input: Any, policy: str) -> RecordStream:
+        """Start the prediction of `predict` and return its record while it grows. The inside view can answer requests about it.
+
+        Args:
+            name: See `predict`.
+            user_input: See `predict`.
+            policy: See `predict`.
+
+        Raises:
+            PolicyError: The policy is invalid.
+            ValueError: See `predict`.
+        """
+        pipeline = self._models.load(name).pipeline
+        try:
+            pipeline.parse_policy(policy)
+        except ValueError as error:
+            raise PolicyError(str(error)) from None
+        stream = pipeline.start_record(user_input, policy, name)
+        self.inside.remember(stream.record_id, RememberedInput(name, stream.task_input, stream.policy))
+        return stream
+
     def answer(self, name: str, user_input: Any, policy: str, notes: Sequence[str] = ()) -> dict[str, Any]:
         """Run the model of a checkpoint on a user's input, for programs.
 
@@ -305,17 +331,6 @@ def get_preview_sentence(preview: Preview | None) -> str:
     """Return the sentence of the prediction in a preview; empty if there is none."""
     sentence = preview.record.get("sentence") if preview and preview.record else None
     return sentence[:MAX_TEXT_CHARS] if isinstance(sentence, str) else ""
-
-
-def build_comparison_row(name: str, record: dict[str, Any]) -> dict[str, Any]:
-    """Return the row of a comparison for one prediction."""
-    copied_keys = ("ticks", "iterations", "answer_tick", "certainty", "halted_by", "milliseconds", "verdict")
-    return {
-        "name": name,
-        "policy": record["policy"],
-        "answers": record["labels_by_tick"],
-        **{key: record[key] for key in copied_keys},
-    }
 
 
 def format_checkpoint_label(name: str, title: str) -> str:

@@ -9,6 +9,7 @@ from ctm.checkpoint import load
 from ctm.config import get_max_ticks
 from training.pipeline import Pipeline
 from training.tasks.registry import resolve_task
+from ui.services.file_stamps import DirectoryStamp, compute_directory_stamp
 from ui.services.model_catalog import PURPOSE_SEPARATOR, ModelCatalog, split_purpose
 
 MAX_CACHED_MODELS = 8
@@ -22,11 +23,11 @@ class LoadedModel:
 
     Attributes:
         pipeline: The checkpoint with its model and its task.
-        stamp: Modification times of its files when it was loaded, in nanoseconds.
+        stamp: Stamp of its directory before it was loaded.
     """
 
     pipeline: Pipeline
-    stamp: tuple[int, ...]
+    stamp: DirectoryStamp
 
     @property
     def weight_bytes(self) -> int:
@@ -60,7 +61,7 @@ class ModelCache:
         checkpoint_dir = self.catalog.get_local_dir(name)
         purpose = "" if (checkpoint_dir / "task.json").is_file() else split_purpose(name)[1]
         key = f"{checkpoint_dir}{PURPOSE_SEPARATOR}{purpose}"  # one checkpoint may have several names
-        stamp = tuple(path.stat().st_mtime_ns for path in sorted(checkpoint_dir.iterdir()))
+        stamp = compute_directory_stamp(checkpoint_dir)
         model = self._get(key)
         if model is None or model.stamp != stamp:
             with self._load_lock:
@@ -70,7 +71,7 @@ class ModelCache:
                     self._add(key, model)
         return model
 
-    def _load_from_files(self, name: str, checkpoint_dir: Path, purpose: str, stamp: tuple[int, ...]) -> LoadedModel:
+    def _load_from_files(self, name: str, checkpoint_dir: Path, purpose: str, stamp: DirectoryStamp) -> LoadedModel:
         with self._lock:
             self._evict(sum(path.stat().st_size for path in checkpoint_dir.glob("*.safetensors")))
         checkpoint = load(self.catalog.get_verified_dir(name))

@@ -4,6 +4,7 @@ Names: `digits` is bundled, `run:parity-1` is a finished run, `run:parity-1@500`
 `namespace/name@commit` is on the Hub. If a checkpoint does not state its task, `#task` after its name does.
 """
 
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,12 @@ from training.publishing.outbox import Outbox
 from training.tasks import Task, find_compatible_tasks, infer_task_metadata
 from training.tasks.registry import resolve_task
 from ui.services.downloads import Download, DownloadManager
+from ui.services.file_stamps import DirectoryStamp, compute_directory_stamp
 
 RUN_PREFIX, PURPOSE_SEPARATOR = "run:", "#"
-DEFAULT_CHECKPOINT = "digits"  # listed first: every visitor can draw a digit
+# The first one that exists is listed first: a maze shows best what thinking in steps means, and every visitor can draw a digit.
+DEFAULT_CHECKPOINTS = ("mazes-15", "digits")
+MAX_LOCAL_METADATA = 256  # checkpoints whose metadata are kept
 MIN_FREE_DISK_BYTES = 5 * 2**30  # downloads stop before less is free
 
 
@@ -39,6 +43,21 @@ class CatalogEntry:
     description: CheckpointDescription
     task: Task | None
     task_choices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LocalMetadata:
+    """Task and metadata of a local checkpoint.
+
+    Attributes:
+        stamp: Stamp of its directory before they were read.
+        task: Its task.
+        metadata: Result of `read_checkpoint_info`.
+    """
+
+    stamp: DirectoryStamp
+    task: Task
+    metadata: dict[str, Any]
 
 
 class StepStore(LocalStore):
@@ -89,13 +108,17 @@ class ModelCatalog:
             max_weight_bytes=2 * 2**30,
         )
         self.downloads = DownloadManager()
+        self._local: dict[tuple[Path, str], LocalMetadata] = {}
+        self._lock = threading.Lock()
         self._owner_revisions = set(
             self.owner_store.list_cached_checkpoints()
         )  # commits that may be read with the owner's token
 
     def list_names(self) -> list[str]:
         """Return the names of all local checkpoints, the default one first."""
-        bundled = sorted(self.bundled_store.list_names(), key=lambda name: name != DEFAULT_CHECKPOINT)
+        names = self.bundled_store.list_names()
+        default = next((name for name in DEFAULT_CHECKPOINTS if name in names), None)
+        bundled = sorted(names, key=lambda name: name != default)
         listed = [name for name in self.owner_store.list_cached_checkpoints() if self._is_listed(HubRef.parse(name))]
         return [
             *bundled,
@@ -137,11 +160,26 @@ class ModelCatalog:
     def read_local(self, name: str) -> tuple[Task, dict[str, Any]]:
         """Return task and metadata of a local checkpoint, without network access.
 
+        They are read again only after a change of the files. All callers share them and must not change them.
+
         Raises:
             ValueError: The checkpoint is not local or is invalid.
         """
-        metadata = read_checkpoint_info(self.get_local_dir(name))
-        return resolve_task(metadata["task"], metadata["config"], split_purpose(name)[1]), metadata
+        checkpoint_dir = self.get_local_dir(name)
+        key = checkpoint_dir, split_purpose(name)[1]
+        # before reading, so that a change at the same time is noticed the next time
+        stamp = compute_directory_stamp(checkpoint_dir)
+        with self._lock:
+            known = self._local.get(key)
+        if known is None or known.stamp != stamp:
+            metadata = read_checkpoint_info(checkpoint_dir)
+            known = LocalMetadata(stamp, resolve_task(metadata["task"], metadata["config"], key[1]), metadata)
+            with self._lock:
+                self._local.pop(key, None)
+                while len(self._local) >= MAX_LOCAL_METADATA:
+                    del self._local[next(iter(self._local))]
+                self._local[key] = known
+        return known.task, known.metadata
 
     def get_local_dir(self, name: str) -> Path:
         """Return the directory of a local checkpoint, without network access.

@@ -1,7 +1,6 @@
 """Sources of settings for a new run: recipes, earlier runs and checkpoints of the Hub, and initial weights."""
 
 import re
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,18 +8,18 @@ from typing import Any, NamedTuple
 from ctm.stores import HUB_PREFIX, HubRef
 from training.config import PublishConfig, RunConfig, format_overrides, read_recipe
 from training.jobs.scheduler import JobScheduler
-from ui.services.form_schema import compute_form_changes, get_form_values
+from training.train_command import add_overrides, shorten_command
+from ui.services.form_schema import compute_form_changes, flatten
 from ui.services.model_catalog import RUN_PREFIX, ModelCatalog
 from ui.services.run_view_models import get_command
 
-RECIPE_SUBDIRS = ("baselines", "published")
+RECIPE_SUBDIRS = ("quick", "baselines", "published")
 MAX_RUN_NAME_LENGTH = 40
 TRAIN_COMMAND = "python -m training train"
 # Metadata of a checkpoint from the Hub is untrusted: only a command of this form is shown.
 TRAIN_COMMAND_PATTERN = re.compile(rf"{TRAIN_COMMAND} [\w ./:@,=+\"'\[\]{{}}-]{{1,2000}}")
 RUN_TIMESTAMP_PATTERN = re.compile(r"-\d{8}-\d{6}(-\d+)?$")
 ACCURACY_PATTERN = re.compile(r"#\s+\w+: ([\d.]+)% (?:accuracy|of)")
-EFFORT_PATTERN = re.compile(r"after (\d+) minutes of training on ([\w ]+)")
 
 
 class RunSource(NamedTuple):
@@ -92,9 +91,20 @@ class RecipeCatalog:
             command = TRAIN_COMMAND
         init_from = f"{HUB_PREFIX}{checkpoint.name}"
         # the target repository of the original run must not become that of the new one
-        config = RunConfig.parse(settings | {"publish": {}, "init_from": init_from})
+        config = RunConfig.parse(settings | {"publish": {}, "init_from": ""})
+        changes: dict[str, Any] = {"init_from": init_from}
+        overrides = [f"init_from={init_from}"]
+        if config.stages:  # the new run trains as the last stage did
+            stage_changes = {"stages": [], **flatten(config.stages[-1])}
+            changes = stage_changes | changes
+            overrides = [*format_overrides(stage_changes), *overrides]
         repo_name = HubRef.parse(checkpoint.name).repo.rpartition("/")[2]
-        return RunSource(config, f"{command} init_from={init_from}", slugify(repo_name))
+        return RunSource(config.with_overrides(changes), add_overrides(command, overrides), slugify(repo_name))
+
+    def read_accuracy(self, source: str) -> float | None:
+        """Return the measured accuracy of a recipe in percent; None for other sources, and if it was not measured."""
+        path = self._find_recipes().get(source)
+        return read_recipe_accuracy(path) if path else None
 
     def _find_recipes(self) -> dict[str, Path]:
         """Return the recipes by name: those of the directory first, then those of its subdirectories."""
@@ -104,7 +114,7 @@ class RecipeCatalog:
         return recipes
 
     def build_form(self, source: str) -> dict[str, Any]:
-        """Return what the form shows for a source: the kind of task, a value for each field, and the initial weights.
+        """Return what the form shows for a source: the kind of task, a name, publication and the initial weights.
 
         Raises:
             ValueError: See `load_source`.
@@ -113,7 +123,6 @@ class RecipeCatalog:
         return {
             "task": config.task["kind"],
             "name": name,
-            "values": get_form_values(config),
             "publish": config.publish.model_dump(),
             "initial_weights": self.list_initial_weights(config.init_from),
             "init_from": config.init_from,
@@ -156,7 +165,9 @@ class RecipeCatalog:
         if init_from is not None and init_from != config.init_from:
             run_changes["init_from"] = self._resolve_initial_weights(init_from)
             overrides.append(f"init_from={run_changes['init_from']}")
-        return RunSource(config.with_overrides(changes | run_changes), add_overrides(command, overrides), name)
+        new_config = config.with_overrides(changes | run_changes)
+        new_command = shorten_command(command, new_config, self.recipes_dir.parent) or add_overrides(command, overrides)
+        return RunSource(new_config, new_command, name)
 
     def _resolve_initial_weights(self, name: str) -> str:
         """Return the directory of a checkpoint, or its name on the Hub; empty for random weights."""
@@ -170,40 +181,27 @@ class RecipeCatalog:
 
 
 def format_recipe_label(path: Path, name: str) -> str:
-    """Return the name of a recipe with the result that the comment at its top states.
+    """Return the name of a recipe with its measured result.
 
     Args:
         path: Path of the recipe.
         name: Name of the recipe.
 
     Returns:
-        Text such as "parity-16: reached 99.4% in 83 min on 2 CPU cores"; the name alone without a measured result.
+        Text such as "parity-16: reached 99.4%"; the name alone without a measured result.
     """
-    effort = ""
+    accuracy = read_recipe_accuracy(path)
+    return name if accuracy is None else f"{name}: reached {accuracy:.1f}%"
+
+
+def read_recipe_accuracy(path: Path) -> float | None:
+    """Return the percentage of correct answers that the comment at the top of a recipe states; None without one."""
     for line in path.read_text("utf-8-sig").splitlines():
         if not line.startswith("#"):
             break
-        if match := EFFORT_PATTERN.search(line):
-            effort = f" in {match[1]} min on {match[2]}"
         if match := ACCURACY_PATTERN.match(line):
-            return f"{name}: reached {float(match[1]):.1f}%{effort}"
-    return name
-
-
-def add_overrides(command: str, overrides: list[str]) -> str:
-    """Return a command with further overrides, each of which replaces an earlier one of the same setting.
-
-    Args:
-        command: Command line; one that cannot be split into words, such as that of a damaged run, is kept as it is.
-        overrides: Overrides such as `train.steps=500`.
-    """
-    try:
-        words = shlex.split(command)
-    except ValueError:
-        return " ".join([command, *map(shlex.quote, overrides)])
-    replaced = {override.partition("=")[0] for override in overrides}
-    kept = [word for word in words if "=" not in word or word.partition("=")[0] not in replaced]
-    return shlex.join([*kept, *overrides])
+            return float(match[1])
+    return None
 
 
 def slugify(text: str) -> str:

@@ -9,13 +9,25 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ctm.io.json_files import read_json
 from ctm.stores.base import is_complete_checkpoint
+from training.config import RunConfig
 from training.jobs.job import Job
 from training.jobs.scheduler import JobScheduler
-from training.publishing.outbox import ENTRY_FILENAME, PENDING_STATES, Outbox
+from training.progress_summary import describe_expectation
+from training.publishing.outbox import ENTRY_FILENAME, PENDING_STATES, get_outboxes
 from training.run_dir import RunDir
+from ui.services.file_stamps import compute_file_stamp
 from ui.services.form_schema import build_settings_comparison
-from ui.services.training_curves import build_curves_data, to_finite_float
+from ui.services.run_progress import PublishedResults, describe_run, estimate_seconds_left
+from ui.services.training_curves import (
+    MAX_NUMBERS_PER_COMPARED_RUN,
+    MAX_NUMBERS_PER_RUN,
+    build_curves_data,
+    build_heatmap,
+    build_run_data,
+    to_finite_float,
+)
 
 MAX_LOG_CHARS = 24_000  # shown from the end of a log
 STATE_LABELS = {
@@ -29,6 +41,9 @@ STATE_LABELS = {
 MAX_COMPARED_RUNS = 6
 MAX_CACHED_VIEWS = 30
 MAX_CACHED_ROWS = 10_000
+MAX_CACHED_SAMPLES = 30  # runs, the newest evaluation of each
+MAX_CACHED_COMPARISONS = 100
+UNKNOWN_TASK = "?"
 
 
 class RunViewModels:
@@ -38,21 +53,38 @@ class RunViewModels:
 
     Args:
         scheduler: Scheduler of the runs.
+        bundled_dir: Directory of the bundled checkpoints, whose results the runs of the same recipes are compared with.
     """
 
-    def __init__(self, scheduler: JobScheduler) -> None:
+    def __init__(self, scheduler: JobScheduler, bundled_dir: Path | None = None) -> None:
         self.scheduler = scheduler
+        self._published_results = PublishedResults(bundled_dir)
         self._views: dict[str, tuple[Any, Any]] = {}
         self._rows: dict[str, tuple[Any, Any]] = {}
+        self._samples: dict[str, tuple[Any, Any]] = {}
+        self._comparisons: dict[Any, list[list[str]]] = {}
+        self._tasks: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def list_jobs(self) -> list[Job]:
         """Return all jobs, the newest first."""
         return self.scheduler.list_jobs()
 
-    def list_run_choices(self) -> list[tuple[str, str]]:
-        """Return label and id of every run."""
-        return [(f"{job.id} ({self._get_state_label(job)})", job.id) for job in self.list_jobs()]
+    def list_runs(self) -> list[dict[str, str]]:
+        """Return id, task and state of every run, the newest first."""
+        return [
+            {"id": job.id, "task": self._get_task(job.id), "state": self._get_state_label(job)}
+            for job in self.list_jobs()
+        ]
+
+    def _get_task(self, run_id: str) -> str:
+        """Return the kind of task of a run, which never changes, so its settings are read once."""
+        if run_id not in self._tasks:
+            task = read_task(RunDir(self.scheduler.runs_dir / run_id))
+            if task == UNKNOWN_TASK:
+                return task
+            self._tasks[run_id] = task
+        return self._tasks[run_id]
 
     def _get_state_label(self, job: Job) -> str:
         """Return the state of a run as all views name it. Only that of a running one needs its files."""
@@ -80,19 +112,31 @@ class RunViewModels:
         """Return the cached value of a run, or build it if a file of the run has changed."""
         run_dir = RunDir(self.scheduler.runs_dir / job.id)
         stamp = (job, compute_change_stamp(run_dir))
+        return self._get_stamped(
+            cache, max_entries, job.id, stamp, lambda: build(job, run_dir, f"{job.id} {hash(stamp)}")
+        )
+
+    def _get_stamped(
+        self, cache: dict[str, tuple[Any, Any]], max_entries: int, key: str, stamp: Any, build: Callable[[], Any]
+    ) -> Any:
+        """Return the cached value of a key, or build it if its stamp differs."""
         with self._lock:
-            if job.id not in cache or cache[job.id][0] != stamp:
+            if key not in cache or cache[key][0] != stamp:
                 while len(cache) >= max_entries:
                     del cache[next(iter(cache))]  # the least recently built one
-                cache.pop(job.id, None)
+                cache.pop(key, None)
                 # the stamp was taken before reading, so a concurrent change is noticed the next time
-                cache[job.id] = (stamp, build(job, run_dir, f"{job.id} {hash(stamp)}"))
-            return cache[job.id][1]
+                cache[key] = (stamp, build())
+            return cache[key][1]
 
     def _build_view(self, job: Job, run_dir: RunDir, version: str) -> dict[str, Any]:
         lines, status = read_or_default(run_dir.read_metrics, []), read_status(run_dir)
         step, steps, speed = status["step"], status["steps"], status["steps_per_second"]
-        entries = read_or_default(Outbox(run_dir.path).entries, [])
+        config = read_or_default(run_dir.load_config, None)
+        published = self._published_results.find(get_command(run_dir))
+        entries, space_entries = (read_or_default(outbox.entries, []) for outbox in get_outboxes(run_dir.path))
+        newest_entries = [*entries[-1:], *space_entries[-1:]]
+        samples = count_samples_per_step(job, config)
         return {
             "id": job.id,
             "state": job.state,
@@ -104,15 +148,20 @@ class RunViewModels:
             "share": step / steps if steps else 0.0,
             "step": step,
             "steps": steps,
-            "left": (steps - step) / speed if speed and job.state == "running" else None,
+            "left": estimate_seconds_left(status) if job.state == "running" else None,
+            "progress": describe_run(job.state, status, config, lines, read_evaluations(run_dir), published),
+            "expectation": describe_expectation(step, published),
             "speed": speed,
-            "curves": build_curves_data([(job.id, lines, steps)]),
+            "task": self._get_task(job.id),
+            "data": build_run_data(job.id, lines, samples, MAX_NUMBERS_PER_RUN),
+            "compared_data": build_run_data(job.id, lines, samples, MAX_NUMBERS_PER_COMPARED_RUN),
+            "heatmap": build_heatmap(lines, job.id),
             "log": self.scheduler.redact_token(read_log_tail(run_dir.log_file)),
             "saved": run_dir.list_steps(),
             "finished": is_complete_checkpoint(run_dir.final_checkpoint_dir),
             "command": get_command(run_dir),
-            "published": entries[-1].format_status() if entries else "",
-            "publishing": bool(entries and entries[-1].state in PENDING_STATES),
+            "published": " ".join(entry.format_status() for entry in newest_entries),
+            "publishing": any(entry.state in PENDING_STATES for entry in newest_entries),
             "address": entries[-1].url if entries else "",
             "size": compute_dir_size(run_dir.path),
             "place": job.target,
@@ -121,7 +170,7 @@ class RunViewModels:
             "started": job.started_at,
             "ended": job.ended_at,
             "intent": job.requested_action,
-            "repo": read_or_default(lambda: run_dir.load_config().publish.repo, ""),
+            "repo": config.publish.repo if config else "",
         }
 
     def list_history_rows(self) -> list[list[Any]]:
@@ -129,7 +178,7 @@ class RunViewModels:
         return [self._get_cached(self._rows, MAX_CACHED_ROWS, job, self._build_history_row) for job in self.list_jobs()]
 
     def _build_history_row(self, job: Job, run_dir: RunDir, _: str) -> list[Any]:
-        task, status = read_or_default(lambda: run_dir.load_config().task["kind"], "?"), read_status(run_dir)
+        task, status = self._get_task(job.id), read_status(run_dir)
         best = to_finite_float(read_or_default(run_dir.read_latest_validation, {}).get("validation_accuracy_best"))
         duration_s = (job.ended_at or time.time()) - job.started_at if job.started_at else 0
         return [
@@ -145,13 +194,87 @@ class RunViewModels:
             round(compute_dir_size(run_dir.path) / 2**20, 1),
         ]
 
-    def compare(self, run_ids: Sequence[str]) -> tuple[dict[str, Any], list[list[str]]]:
-        """Return the curves of several runs, and a table of their settings."""
-        run_dirs = [self.scheduler.get_run_dir(run_id) for run_id in run_ids[:MAX_COMPARED_RUNS]]
-        curves = build_curves_data(
-            [(f.path.name, read_or_default(f.read_metrics, []), read_status(f)["steps"]) for f in run_dirs]
+    def get_curves(self, run_ids: Sequence[str], shown: str) -> dict[str, Any]:
+        """Return the value of the curves component.
+
+        Args:
+            run_ids: The runs in the charts, at most `MAX_COMPARED_RUNS`.
+            shown: The run whose accuracy by tick is shown.
+        """
+        views = [self.get_run_view(run_id) for run_id in run_ids]
+        key = "data" if len(views) < 2 else "compared_data"
+        heatmap = next((view["heatmap"] for view in views if view["id"] == shown), None)
+        return build_curves_data([view[key] for view in views], heatmap) | {
+            "differences": self.get_setting_differences(run_ids)
+        }
+
+    def get_setting_differences(self, run_ids: Sequence[str]) -> list[list[str]]:
+        """Return the settings that differ between runs: name, and one value per run. A run with damaged settings has none."""
+        if len(run_ids) < 2:
+            return []
+        run_dirs = [RunDir(self.scheduler.runs_dir / run_id) for run_id in run_ids]
+        key = tuple((run_dir.path.name, *compute_file_stamp(run_dir.config_file)) for run_dir in run_dirs)
+        with self._lock:
+            if key not in self._comparisons:
+                if len(self._comparisons) >= MAX_CACHED_COMPARISONS:
+                    del self._comparisons[next(iter(self._comparisons))]
+                self._comparisons[key] = compare_settings(run_dirs)
+            return self._comparisons[key]
+
+    def get_samples_version(self, run_id: str) -> str:
+        """Return a text that changes with the samples of a run."""
+        return f"{run_id} {compute_file_stamp(RunDir(self.scheduler.runs_dir / run_id).samples_file)}"
+
+    def get_samples(self, run_id: str, step: int | None = None) -> dict[str, Any]:
+        """Return the value of the samples component.
+
+        Args:
+            run_id: Id of the run.
+            step: The evaluation to show; None or an unknown step for the newest, which is read once for all readers.
+
+        Raises:
+            ValueError: There is no such run.
+        """
+        run_dir = self.scheduler.get_run_dir(run_id)
+        newest: dict[str, Any] = self._get_stamped(
+            self._samples,
+            MAX_CACHED_SAMPLES,
+            run_id,
+            compute_file_stamp(run_dir.samples_file),
+            lambda: read_newest_samples(run_dir),
         )
-        return curves, build_settings_comparison([(run_dir.path.name, run_dir.load_config()) for run_dir in run_dirs])
+        if step is None or step not in newest["steps"] or step == newest["step"]:
+            return newest
+        return newest | {"step": step, "samples": run_dir.samples.read(step)}
+
+
+def read_newest_samples(run_dir: RunDir) -> dict[str, Any]:
+    """Return the value of the samples component for the newest evaluation of a run."""
+    steps = read_or_default(run_dir.samples.list_steps, [])
+    samples = run_dir.samples.read(steps[-1]) if steps else []
+    return {"run": run_dir.path.name, "steps": steps, "step": steps[-1] if steps else None, "samples": samples}
+
+
+def compare_settings(run_dirs: Sequence[RunDir]) -> list[list[str]]:
+    """Return the settings that differ between runs: name, and one value per run."""
+    configs = [read_or_default(run_dir.load_config, None) for run_dir in run_dirs]
+    if any(config is None for config in configs):
+        return []
+    names = [run_dir.path.name for run_dir in run_dirs]
+    rows = build_settings_comparison(list(zip(names, configs, strict=True)))
+    return [row[:-1] for row in rows if row[-1]]
+
+
+def read_task(run_dir: RunDir) -> str:
+    """Return the kind of task of a run, or `UNKNOWN_TASK`."""
+    return read_or_default(lambda: str(run_dir.load_config().last_stage.task.get("kind", UNKNOWN_TASK)), UNKNOWN_TASK)
+
+
+def count_samples_per_step(job: Job, config: RunConfig | None) -> int:
+    """Return the number of training samples of one step; 1 if the settings cannot be read."""
+    if config is None:
+        return 1
+    return config.train.batch_size * config.train.gradient_accumulation_steps * max(1, job.devices)
 
 
 def read_or_default(read: Callable[[], Any], default: Any) -> Any:
@@ -167,17 +290,27 @@ def get_command(run_dir: RunDir) -> str:
     return read_or_default(run_dir.read_command, "unknown")
 
 
+def read_evaluations(run_dir: RunDir) -> list[Any]:
+    """Return the evaluations of the final checkpoint of a run; [] without one."""
+    path = run_dir.final_checkpoint_dir / "metrics.json"
+    evaluations = read_or_default(lambda: read_json(path, default={}).get("evaluations"), [])
+    return evaluations if isinstance(evaluations, list) else []
+
+
 def read_status(run_dir: RunDir) -> dict[str, Any]:
     """Return progress and phase of a run: finite numbers, whatever its file contains."""
     status = read_or_default(run_dir.read_status, {})
     numbers = {
-        name: max(0.0, to_finite_float(status.get(name)) or 0.0) for name in ("step", "steps", "steps_per_second")
+        name: max(0.0, to_finite_float(status.get(name)) or 0.0)
+        for name in ("step", "steps", "steps_per_second", "seconds_to_finalize", "stage", "stages")
     }
     return {
         "phase": str(status.get("phase", "")),
         **numbers,
         "step": int(numbers["step"]),
         "steps": int(numbers["steps"]),
+        "stage": int(numbers["stage"]),
+        "stages": int(numbers["stages"]),
     }
 
 
@@ -196,6 +329,8 @@ def build_headline(job: Job, status: Mapping[str, Any]) -> str:
     """Return what a run is doing, in a few words."""
     step, steps = status.get("step", 0), status.get("steps", 0)
     progress = f"step {step:,} of {steps:,}" if steps else "no step yet"
+    if status.get("stages", 0) > 1:
+        progress += f", stage {status['stage']} of {status['stages']}"
     if job.state == "running":
         if job.requested_action in ("stop", "suspend"):
             return f"Saving at {progress}"
@@ -216,12 +351,13 @@ def compute_change_stamp(run_dir: RunDir) -> tuple[tuple[str, int, int], ...]:
     stamp = []
     watched = [
         run_dir.metrics_file,
+        run_dir.samples_file,
         run_dir.status_file,
         run_dir.log_file,
         run_dir.checkpoints_dir,
         run_dir.final_checkpoint_dir,
     ]
-    for path in (*watched, *run_dir.outbox_dir.glob(f"*/{ENTRY_FILENAME}")):
+    for path in (*watched, *run_dir.path.glob(f"*outbox/*/{ENTRY_FILENAME}")):
         try:
             stat = path.stat()
         except OSError:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 ACCURACY_BY_TICK_KEY = "validation_accuracy_by_tick"
+SECONDS_KEY = "seconds"  # of training, without pauses
+SAMPLES_KEY = "samples"  # of training, in all stages so far
 
 
 class Series(NamedTuple):
@@ -12,7 +14,7 @@ class Series(NamedTuple):
     Attributes:
         key: Key in metrics.jsonl.
         label: Name for users.
-        noisy: Whether the line is drawn faintly under a smoothed one.
+        noisy: Whether the page smooths the line.
     """
 
     key: str
@@ -33,7 +35,7 @@ class Chart:
         log: Whether the scale is logarithmic while all visible values are positive.
         percent: Whether values are shares of one.
         zero: Whether the scale starts at zero.
-        axis: Horizontal axis: "step" or "tick".
+        is_open: Whether the chart is unfolded at first.
     """
 
     id: str
@@ -44,38 +46,40 @@ class Chart:
     log: bool = False
     percent: bool = False
     zero: bool = False
-    axis: str = "step"
+    is_open: bool = False
 
 
 CHARTS = (
     Chart(
-        id="loss",
-        title="Loss",
-        log=True,
-        help_text="Lower is better. Thin: raw; thick: smoothed.",
-        series=(Series("loss", "training", noisy=True), Series("validation_loss", "held out")),
-    ),
-    Chart(
         id="accuracy",
+        is_open=True,
         title="Accuracy",
         percent=True,
-        help_text="An answer counts as correct only if every position is correct, so it can stay at 0% for long while single "
-        "positions improve. Held out: samples that are not trained on.",
+        help_text="An exact answer is correct at every position, so it can stay at 0% for long while single positions improve. Held out: "
+        "samples that are not trained on.",
         series=(
-            Series("accuracy", "training, last tick", noisy=True),
-            Series("validation_accuracy_last", "held out, last tick"),
-            Series("validation_accuracy_halted", "held out, when halted"),
-            Series("validation_accuracy_best", "held out, best tick"),
-            Series("validation_position_accuracy_last", "held out, single positions"),
+            Series("accuracy", "exact, training, last tick", noisy=True),
+            Series("validation_accuracy_last", "exact, held out, last tick"),
+            Series("validation_accuracy_halted", "exact, held out, when halted"),
+            Series("validation_accuracy_best", "exact, held out, best tick"),
+            Series("validation_position_accuracy_last", "single positions, held out"),
         ),
     ),
     Chart(
-        id="by-tick",
-        title="Accuracy by tick, last evaluation",
-        percent=True,
-        axis="tick",
-        help_text="Accuracy if the model stopped at this tick.",
-        series=(Series(ACCURACY_BY_TICK_KEY, "held out"),),
+        id="loss",
+        is_open=True,
+        title="Loss",
+        log=True,
+        help_text="Lower is better. Pale: raw; strong: smoothed.",
+        series=(Series("loss", "training", noisy=True), Series("validation_loss", "held out")),
+    ),
+    Chart(
+        id="ticks",
+        is_open=True,
+        title="Ticks used",
+        zero=True,
+        help_text="Average number of ticks before the model halts, on held-out samples.",
+        series=(Series("validation_mean_ticks", "held out"),),
     ),
     Chart(
         id="energy",
@@ -85,13 +89,6 @@ CHARTS = (
             Series("validation_energy_right", "correct answers"),
             Series("validation_energy_wrong", "wrong answers"),
         ),
-    ),
-    Chart(
-        id="ticks",
-        title="Ticks used",
-        zero=True,
-        help_text="Average number of ticks before the model halts, on held-out samples.",
-        series=(Series("validation_mean_ticks", "held out"),),
     ),
     Chart(
         id="rate",

@@ -2,7 +2,7 @@
 
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ import torch
 from ctm.stores import StoreUnavailable
 from ctm.stores.base import is_complete_checkpoint
 from training.config import PublishConfig, RunConfig
+from training.jobs.estimate_worker import EstimateWorker
 from training.jobs.job import LOCAL_TARGET
 from training.jobs.remote.hf_jobs import HfJobsClient
 from training.jobs.scheduler import JobScheduler
-from training.publishing.run_publisher import enqueue_newest_checkpoint
+from training.publishing.run_publisher import check_publish_access, enqueue_newest_checkpoint
 from training.publishing.upload_worker import UploadWorker
 from ui.services.model_catalog import RUN_PREFIX, ModelCatalog
 from ui.services.recipe_catalog import RecipeCatalog, slugify
@@ -73,7 +74,10 @@ class TrainingService:
         self.namespace = namespace
         self.has_persistent_storage = has_persistent_storage
         self.recipes = RecipeCatalog(recipes_dir, scheduler, catalog)
-        self.run_views = RunViewModels(scheduler)
+        self.estimate_worker = EstimateWorker(
+            scheduler.estimates, scheduler.estimate, lambda: scheduler.is_training_here
+        )
+        self.run_views = RunViewModels(scheduler, catalog.bundled_store.root)
 
     def start_scheduler(self) -> None:
         """Start the scheduler and the upload worker. The scheduler takes over existing runs."""
@@ -82,7 +86,8 @@ class TrainingService:
             self.upload_worker.start(lambda: self.scheduler.is_leader)
 
     def close(self) -> None:
-        """Stop the upload worker and the scheduler. Local runs save a checkpoint and stop."""
+        """Stop the workers and the scheduler. Local runs save a checkpoint and stop."""
+        self.estimate_worker.close()
         if self.upload_worker:
             self.upload_worker.close()
         self.scheduler.close()
@@ -103,11 +108,25 @@ class TrainingService:
         Raises:
             ValueError: A value is invalid, or a run uses the GPU.
         """
-        if torch.cuda.device_count() and any(job.is_local for job in self.scheduler.list_running_jobs()):
-            raise ValueError("A run is using the GPU, so a measurement would be wrong. Wait until the run has ended.")
+        self._check_can_measure()
         config = self.recipes.build_config(source, form_values, {}, None).config
         free_gb = shutil.disk_usage(self.scheduler.runs_dir).free / 2**30
         return self.scheduler.estimate(config) | {"free_gb": free_gb}
+
+    def _check_can_measure(self) -> None:
+        if torch.cuda.device_count() and self.scheduler.is_training_here:
+            raise ValueError("A run is using the GPU, so a measurement would be wrong. Wait until the run has ended.")
+
+    def measure(self, configs: Sequence[RunConfig]) -> None:
+        """Measure the cost of runs that have no estimate yet. Blocks for about 15 seconds for each.
+
+        Raises:
+            ValueError: A measurement fails, or a run uses the GPU.
+        """
+        self._check_can_measure()
+        for config in configs:
+            if self.scheduler.estimates.get(config) is None:
+                self.scheduler.estimate(config)
 
     def list_hardware_options(self) -> list[HardwareOption]:
         """Return this host, and the flavors of Hugging Face Jobs if they are available. May block on the Hub."""
@@ -144,7 +163,8 @@ class TrainingService:
             source: See `RecipeCatalog.load_source`.
             form_values: Submitted values by field name.
             by: Name of the account that starts it; empty if unknown.
-            name: Start of its id, which gets small letters, digits and hyphens; empty for the name of the source.
+            name: Its id, which gets small letters, digits and hyphens; empty for the name of the source. An id that is taken
+                gets the time as well.
             publish: Settings of publishing.
             init_from: See `RecipeCatalog.build_config`.
             target: Name of a hardware option.
@@ -164,7 +184,7 @@ class TrainingService:
         else:
             self._check_devices(config, devices)
         if config.publish.repo and self.upload_worker:  # fails before hours of training instead of after them
-            self.catalog.owner_store.check_write_access(config.publish.repo, config.publish.private)
+            check_publish_access(self.catalog.owner_store, config.publish)
         run_name = slugify(name) if name else source_name
         return self.scheduler.submit(config, run_name, command, by, **job_options).id
 

@@ -1,11 +1,20 @@
-"""Models tab: list, describe and download checkpoints, and open them in the Think tab."""
+"""Models tab: a gallery of checkpoints; a side sheet describes one, downloads it, and opens it in the Think tab."""
 
 import re
+import secrets
 from typing import Any
 
 import gradio as gr
 
-from ui.components.formatting import escape_markdown, format_progress_bar, format_table
+from ui.components.formatting import escape_markdown, format_duration, format_progress_bar, format_table
+from ui.components.gallery import (
+    JS_GET_CHOSEN,
+    JS_GET_VERSION,
+    build_gallery,
+    build_gallery_update,
+    build_gallery_value,
+)
+from ui.components.html_component import build_html_component
 from ui.services.inference_service import InferenceService
 from ui.services.model_catalog import PURPOSE_SEPARATOR, split_purpose
 from ui.tabs.error_messages import call_service
@@ -13,6 +22,8 @@ from ui.tabs.event_options import HUB_EVENT, PRIVATE_EVENT, SILENT_EVENT, Update
 
 NOT_DOWNLOADED_MESSAGE = "Not downloaded yet."
 ORIGIN_LABELS = {"bundled": "Bundled", "run": "Trained here", "hub": "Hugging Face Hub"}
+JS_CLOSE_SHEET = "() => { document.querySelector('#model-sheet')?.hidePopover?.(); return []; }"
+TAB_LABEL = "Models"
 UNKNOWN_TASK_MESSAGE = "Choose the task this model was trained for."
 
 
@@ -42,25 +53,25 @@ class ModelsTab:
 
     def __init__(self, inference_service: InferenceService) -> None:
         self.inference_service = inference_service
-        catalog = inference_service.list_catalog()
-        first = catalog[0][1] if catalog else None
-        self.name = gr.State(first)  # name of the model that is shown, pinned to a commit if possible
-        with gr.Row():
-            with gr.Column(scale=2, min_width=320):
-                self.models = gr.Radio(catalog, value=first, label="Models", elem_id="models", elem_classes="stacked")
-                self.hub_name = gr.Textbox(
-                    label="Load from the Hub",
-                    placeholder="owner/name",
-                    max_length=400,
-                    elem_id="hub-name",
-                    info="owner/name or a huggingface.co link",
-                )
-                self.load = gr.Button("Load", elem_id="load-model")
-            with gr.Column(scale=5, min_width=320):
-                self._build_details()
+        self.name = gr.State(None)  # name of the model that is shown, pinned to a commit if possible
+        self.gallery = build_gallery(inference_service.gallery.build_view(), "models", "browse")
+        with gr.Row(elem_id="hub-row"):
+            self.hub_name = gr.Textbox(
+                label="Load from the Hub",
+                placeholder="owner/name",
+                max_length=400,
+                elem_id="hub-name",
+                info="owner/name or a huggingface.co link",
+                scale=3,
+            )
+            self.load = gr.Button("Load", elem_id="load-model", scale=0, min_width=120)
+        with gr.Column(elem_id="model-sheet"):
+            self._build_details()
         self.timer = gr.Timer(1.0, active=False)
 
     def _build_details(self) -> None:
+        close = gr.Button("Close", elem_id="close-sheet", size="sm")
+        close.click(None, js=JS_CLOSE_SHEET, **PRIVATE_EVENT)
         self.facts = gr.Markdown(elem_id="model-facts", elem_classes="facts")
         self.purpose = gr.Dropdown([], label="Task", info=UNKNOWN_TASK_MESSAGE, visible=False, elem_id="purpose")
         with gr.Row():
@@ -70,13 +81,16 @@ class ModelsTab:
         self.progress = gr.Markdown(elem_id="progress")
         with gr.Accordion("Card", open=False):
             self.card = gr.Markdown(elem_id="card")
+        with gr.Accordion("Accuracy versus thinking time", open=False):
+            self.halting = build_html_component("halting", "model-halting")
         with gr.Accordion("Config and metrics", open=False):
             self.metadata = gr.JSON(show_label=False, elem_id="metadata")
 
     @property
     def outputs(self) -> list[Any]:
         """Return the components that show a model."""
-        return [self.name, self.facts, self.purpose, self.think, self.card, self.metadata, *self.download_outputs]
+        details = [self.facts, self.purpose, self.think, self.card, self.halting, self.metadata]
+        return [self.name, *details, *self.download_outputs]
 
     @property
     def download_outputs(self) -> list[Any]:
@@ -91,24 +105,25 @@ class ModelsTab:
         Args:
             page: The page, for its load event.
         """
-        self.models.input(self.show, self.models, self.outputs, trigger_mode="always_last", **HUB_EVENT)
+        self.gallery.input(
+            self.show, self.gallery, self.outputs, js=JS_GET_CHOSEN, trigger_mode="always_last", **HUB_EVENT
+        )
         gr.on(
             [self.load.click, self.hub_name.submit],
             self._show_hub_model,
             self.hub_name,
-            [self.models, *self.outputs],
+            [self.gallery, *self.outputs],
             trigger_mode="always_last",
             **HUB_EVENT,
         )
         self.purpose.input(self._select_purpose, [self.name, self.purpose], self.outputs, **HUB_EVENT)
-        page.load(self.show, self.name, self.outputs, **HUB_EVENT)
-        page.load(self._refresh_models, self.models, self.models, show_progress="hidden", **PRIVATE_EVENT)
+        page.load(self._refresh_gallery, self.gallery, self.gallery, js=JS_GET_VERSION, **SILENT_EVENT)
         self.cancel.click(self._cancel_download, self.name, self.download_outputs, **PRIVATE_EVENT)
         for event in (
             self.download.click(self._start_download, self.name, self.download_outputs, **PRIVATE_EVENT),
             self.timer.tick(self._show_download, self.name, self.download_outputs, **SILENT_EVENT),
         ):
-            event.then(self._show_downloaded_model, self.name, [self.models, *self.outputs], **SILENT_EVENT)
+            event.then(self._show_downloaded_model, self.name, [self.gallery, *self.outputs], **SILENT_EVENT)
 
     def connect_think_tab(self, page: gr.Blocks, tabs: gr.Tabs, checkpoint_dropdown: gr.Dropdown) -> None:
         """Connect the events that change the Think tab.
@@ -133,8 +148,10 @@ class ModelsTab:
 
         page.load(refresh, checkpoint_dropdown, checkpoint_dropdown, show_progress="hidden", **PRIVATE_EVENT)
         tabs.select(refresh, checkpoint_dropdown, checkpoint_dropdown, **SILENT_EVENT)
-        tabs.select(self._refresh_models, self.models, self.models, **SILENT_EVENT)
-        self.think.click(open_in_think_tab, self.name, [checkpoint_dropdown, tabs], **PRIVATE_EVENT)
+        tabs.select(self._refresh_gallery, self.gallery, self.gallery, js=JS_GET_VERSION, **SILENT_EVENT)
+        tabs.select(self._check_hub, self.gallery, self.gallery, js=JS_GET_VERSION, show_progress="hidden", **HUB_EVENT)
+        opened = self.think.click(open_in_think_tab, self.name, [checkpoint_dropdown, tabs], **PRIVATE_EVENT)
+        opened.then(None, js=JS_CLOSE_SHEET, **PRIVATE_EVENT)
 
     # --- handlers --------------------------------------------------------------------------------------------------
 
@@ -161,6 +178,7 @@ class ModelsTab:
             self.purpose: gr.Dropdown(model["choices"], value=None, visible=needs_task),
             self.think: gr.Button(visible=model["is_ready"]),
             self.card: strip_front_matter(model["card"]) or "This model has no card.",
+            self.halting: model["halting_view"] | {"read_only": True},
             self.metadata: {key: model[key] for key in ("config", "halting", "metrics")},
             self.progress: format_download_progress(status) if status and is_running else note,
             self.download: gr.Button(visible=not is_local and not is_running),
@@ -175,6 +193,7 @@ class ModelsTab:
             self.purpose: gr.Dropdown(visible=False),
             self.think: gr.Button(visible=False),
             self.card: "",
+            self.halting: None,
             self.metadata: None,
             self.progress: "",
             self.download: gr.Button(visible=False),
@@ -183,7 +202,8 @@ class ModelsTab:
         }
 
     def _show_hub_model(self, name: str | None) -> Updates:
-        return {self.models: gr.Radio(value=None), **self.show(name)}
+        """Show a model that a visitor typed, in the side sheet."""
+        return {self.gallery: self._build_gallery_value(opened=secrets.token_hex(4)), **self.show(name)}
 
     def _select_purpose(self, name: str, task: str) -> Updates:
         return self.show(f"{split_purpose(name)[0]}{PURPOSE_SEPARATOR}{task}")
@@ -195,9 +215,19 @@ class ModelsTab:
             return False
         return True
 
-    def _refresh_models(self, selected: str | None) -> gr.Radio:
-        catalog = self.inference_service.list_catalog()
-        return gr.Radio(catalog, value=selected if selected in {name for _, name in catalog} else None)
+    def _build_gallery_value(self, opened: str | None = None) -> dict[str, Any]:
+        return build_gallery_value(self.inference_service.gallery.build_view(), "browse", opened=opened)
+
+    def _refresh_gallery(self, version: Any) -> Any:
+        """List the models of now: a run may have finished or been deleted."""
+        return build_gallery_update(self.inference_service.gallery.build_view(), version, "browse")
+
+    def _check_hub(self, version: Any, event: gr.SelectData) -> Any:
+        """Ask the Hub about the models that are not downloaded, and show what it said, once the tab is open."""
+        if event.value != TAB_LABEL:
+            return gr.skip()
+        self.inference_service.gallery.check_hub()
+        return self._refresh_gallery(version)
 
     def _start_download(self, name: str) -> Updates:
         call_service(self.inference_service.download, name)
@@ -225,12 +255,15 @@ class ModelsTab:
         status = self.inference_service.get_download_status(name)
         if status is None or status["state"] != "finished":
             return gr.skip()
-        return {self.models: self._refresh_models(name), **self.show(name)}
+        return {self.gallery: self._build_gallery_value(), **self.show(name)}
 
 
 def format_model_facts(model: dict[str, Any]) -> str:
     """Return a table of the most important facts."""
     config, name = model["config"], split_purpose(model["name"])[0]
+    heading = name.partition("@")[0]
+    if model["plain_name"]:
+        heading = f"{model['plain_name']} ({heading})"
     rows = {
         "source": ORIGIN_LABELS[model["origin"]] + ("" if model["is_downloaded"] else ", not downloaded"),
         "task": escape_markdown(model["title"]) or "unknown",
@@ -239,11 +272,28 @@ def format_model_facts(model: dict[str, Any]) -> str:
         "size": f"{config['d_model']:,} neurons" + format_max_ticks(config.get("iterations", 1)),
         "download size": f"{model['size'] / 2**20:,.1f} MB",
         "updated": escape_markdown(model["updated"]),
+        "training": escape_markdown(describe_training(model["metrics"])),
         "publication": escape_markdown(model["published"]),
     }
     if model["revision"]:
         rows["revision"] = f"[`{model['revision'][:7]}`]({model['page']})"
-    return f"### {escape_markdown(name.partition('@')[0])}\n\n{format_table(rows)}"
+    return f"### {escape_markdown(heading)}\n\n{format_table(rows)}"
+
+
+def describe_training(metrics: dict[str, Any]) -> str:
+    """Return how a model was trained; empty where its metrics.json, perhaps another author's, does not say it."""
+    train = metrics.get("training")
+    if not isinstance(train, dict) or not isinstance(train.get("steps"), int):
+        return ""
+    parts = [f"{train['steps']:,} steps"]
+    hardware = str(train.get("hardware", "unknown hardware"))[:100]
+    if isinstance(seconds := train.get("processor_seconds"), int | float):
+        parts.append(f"{format_duration(seconds)} of processor time on {hardware}")
+    elif isinstance(minutes := train.get("minutes"), int | float):
+        parts.append(f"{minutes:,.0f} minutes on {hardware}")
+    if "init_from" in train:
+        parts.append(f"initial weights from {str(train['init_from'])[:200]}")
+    return ", ".join(parts)
 
 
 def format_max_ticks(ticks: int) -> str:

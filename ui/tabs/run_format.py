@@ -1,4 +1,4 @@
-"""Texts and choices of the run monitor, built from the view model of a run."""
+"""Texts and choices of the dashboard, built from the view model of a run."""
 
 import time
 from typing import Any
@@ -32,15 +32,17 @@ def get_allowed_actions(view: dict[str, Any], is_owner: bool) -> set[str]:
 
 
 def format_headline(view: dict[str, Any]) -> str:
-    """Return what a run is doing, its progress, the time left and the reason of its state, as Markdown."""
-    parts = []
+    """Return name and task of a run, what it is doing, its progress, the time left and the reason of its state, as Markdown."""
+    parts = [f"{escape_markdown(view['task'])}"]
     if view["steps"]:
         parts.append(format_progress_bar(view["share"]))
     if view["left"]:
         parts.append(f"about {format_duration(view['left'])} left")
     if view["state"] == "running" and view["speed"]:
         parts.append(f"{view['speed']:.3g} steps/s")
-    return f"### {view['headline']}\n\n{' · '.join(parts)}\n\n{escape_markdown(view['sentence'])}"
+    name = f"### {escape_markdown(view['id'])}\n\n**{view['headline']}**"
+    sentences = " ".join(filter(None, [view["progress"], view["expectation"], view["sentence"]]))
+    return f"{name} · {' · '.join(parts)}\n\n{escape_markdown(sentences)}"
 
 
 def format_run_facts(view: dict[str, Any]) -> str:
@@ -62,7 +64,6 @@ def format_run_facts(view: dict[str, Any]) -> str:
         "result": f"`runs/{view['id']}/checkpoint`, also in the Think and Models tabs" if view["finished"] else "",
         "published": publication,
         "disk": f"{view['size'] / 2**20:,.1f} MB",
-        "command": f"`{' '.join(view['command'].replace('`', '').replace('|', '/').split())}`",
     }
     return format_table(rows)
 

@@ -32,7 +32,6 @@ class ImageInputControls:
         run_upload: Runs the model on the uploaded image.
         edit: Opens the uploaded image in the editor.
         generate: Runs the model on a generated input.
-        examples: Example images.
     """
 
     column: gr.Column
@@ -49,7 +48,6 @@ class ImageInputControls:
     run_upload: gr.Button
     edit: gr.Button
     generate: gr.Button
-    examples: gr.Dataset
 
     @property
     def outputs(self) -> list[Any]:
@@ -65,7 +63,6 @@ class ImageInputControls:
             self.upload,
             self.edit,
             self.generate,
-            self.examples,
         ]
 
     def build_updates(self, inference_service: InferenceService, info: CheckpointInfo) -> Updates:
@@ -82,7 +79,6 @@ class ImageInputControls:
             self.upload: None,
             self.edit: gr.Button(visible=has_image_editor),
             self.generate: gr.Button(visible=info.supports_generation),
-            self.examples: gr.Dataset(samples=list_example_rows(info, "image")),
         }
 
 
@@ -97,7 +93,6 @@ class TextInputControls:
         text: The sequence as text.
         run_text: Runs the model on the text.
         generate: Runs the model on a generated input.
-        examples: Example texts.
     """
 
     column: gr.Column
@@ -106,12 +101,11 @@ class TextInputControls:
     text: gr.Textbox
     run_text: gr.Button
     generate: gr.Button
-    examples: gr.Dataset
 
     @property
     def outputs(self) -> list[Any]:
         """Return the components that `build_updates` changes."""
-        return [self.column, self.editor_column, self.editor, self.text, self.generate, self.examples]
+        return [self.column, self.editor_column, self.editor, self.text, self.generate]
 
     def build_updates(self, inference_service: InferenceService, info: CheckpointInfo) -> Updates:
         """Return the updates that show the controls which another checkpoint accepts."""
@@ -121,7 +115,6 @@ class TextInputControls:
             self.editor: build_initial_editor_value(inference_service, info, "text"),
             self.text: gr.Textbox(value="", info=escape_markdown(info.input_hint)),
             self.generate: gr.Button(visible=info.supports_generation),
-            self.examples: gr.Dataset(samples=list_example_rows(info, "text")),
         }
 
 
@@ -142,16 +135,21 @@ def build_image_inputs(inference_service: InferenceService, info: CheckpointInfo
                     run_drawing = gr.Button("Run", variant="primary", elem_id="run-drawing")
                 with gr.Column(visible=has_image_editor, elem_id="image-editor-column") as editor_column:
                     editor = build_editor("image-editor", build_initial_editor_value(inference_service, info, "image"))
-                    run_editor = gr.Button("Run", variant="primary", elem_id="run-editor")
-                    regenerate = gr.Button("Random input", visible=info.supports_generation, elem_id="regenerate")
+                    with gr.Row():
+                        run_editor = gr.Button("Run", variant="primary", min_width=80, elem_id="run-editor")
+                        regenerate = gr.Button(
+                            "Random input", visible=info.supports_generation, min_width=120, elem_id="regenerate"
+                        )
             with gr.Tab("Upload or webcam", id="upload"):
                 upload = ImageInput(
                     label="Picture", sources=["upload", "webcam", "clipboard"], height=280, elem_id="upload"
                 )
-                run_upload = gr.Button("Run", variant="primary", elem_id="run-upload")
-                edit = gr.Button("Edit this picture", visible=has_image_editor, elem_id="edit")
-                generate = gr.Button("Random input", visible=info.supports_generation, elem_id="generate-image")
-        examples = build_examples(info, "image", gr.Image(visible=False))
+                with gr.Row():
+                    run_upload = gr.Button("Run", variant="primary", min_width=80, elem_id="run-upload")
+                    edit = gr.Button("Edit this picture", visible=has_image_editor, min_width=120, elem_id="edit")
+                    generate = gr.Button(
+                        "Random input", visible=info.supports_generation, min_width=120, elem_id="generate-image"
+                    )
     return ImageInputControls(
         column=column,
         hint=hint,
@@ -167,7 +165,6 @@ def build_image_inputs(inference_service: InferenceService, info: CheckpointInfo
         run_upload=run_upload,
         edit=edit,
         generate=generate,
-        examples=examples,
     )
 
 
@@ -188,9 +185,11 @@ def build_text_inputs(inference_service: InferenceService, info: CheckpointInfo)
             elem_id="sequence",
             autofocus=False,
         )
-        run_text = gr.Button("Run", variant="primary", elem_id="run-text")
-        generate = gr.Button("Random input", visible=info.supports_generation, elem_id="generate-text")
-        examples = build_examples(info, "text", gr.Textbox(visible=False))
+        with gr.Row():
+            run_text = gr.Button("Run", variant="primary", min_width=80, elem_id="run-text")
+            generate = gr.Button(
+                "Random input", visible=info.supports_generation, min_width=120, elem_id="generate-text"
+            )
     return TextInputControls(
         column=column,
         editor_column=editor_column,
@@ -198,7 +197,6 @@ def build_text_inputs(inference_service: InferenceService, info: CheckpointInfo)
         text=text,
         run_text=run_text,
         generate=generate,
-        examples=examples,
     )
 
 
@@ -268,9 +266,25 @@ def build_examples(info: CheckpointInfo, input_type: str, component: gr.componen
     return gr.Dataset(
         components=[component],
         samples=list_example_rows(info, input_type),
-        label="Examples",
+        label=describe_examples(info),
+        visible=info.input_type == input_type,
         elem_id=f"{input_type}-examples",
     )
+
+
+def build_examples_update(info: CheckpointInfo, input_type: str) -> gr.Dataset:
+    """Return the update that shows the examples of another checkpoint, if it reads this type of input."""
+    return gr.Dataset(
+        samples=list_example_rows(info, input_type),
+        label=describe_examples(info),
+        visible=info.input_type == input_type,
+    )
+
+
+def describe_examples(info: CheckpointInfo) -> str:
+    """Return the title of the examples: with their difficulties, in order, where these are measured."""
+    labels = [label for label in info.example_labels if label]
+    return f"Examples. {'; '.join(labels)}" if labels else "Examples"
 
 
 def list_example_rows(info: CheckpointInfo, input_type: str) -> list[list[str]]:

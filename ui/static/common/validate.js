@@ -49,6 +49,32 @@ export function readObject(value) {
 }
 
 /**
+ * Pack an object as the value of a component. Gradio wraps every array of a plain object and copies them, which takes longer than a
+ * small model; a text stays as it is.
+ *
+ * @param {object} value - The object, of JSON data.
+ * @returns {string} The value.
+ */
+export function packObject(value) {
+  return JSON.stringify(value);
+}
+
+/**
+ * Read an object that may be packed.
+ *
+ * @param {unknown} value - An object, or a result of `packObject`.
+ * @returns {Record<string, unknown>} The object; empty for anything else.
+ */
+export function readPackedObject(value) {
+  if (typeof value !== "string") return readObject(value);
+  try {
+    return readObject(JSON.parse(value));
+  } catch {
+    return {};
+  }
+}
+
+/**
  * Read a text. Numbers count as text.
  *
  * @param {unknown} value - Anything.

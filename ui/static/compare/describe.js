@@ -18,14 +18,30 @@ export function describeEntry({ problem, ticks, iterations, answers, answerTick,
   return `${end}: ${answers[answerTick - 1] ?? ""}${notes && ` (${notes})`}`;
 }
 
+const MARKS = {
+  correct: { symbol: "\u2713", kind: "right" },
+  wrong: { symbol: "\u2717", kind: "wrong" },
+};
+const NO_MARK = { symbol: "", kind: "" };
+
+/**
+ * Return the mark of a verdict.
+ *
+ * @param {import("./parse.js").Entry} entry - The entry.
+ * @returns {{symbol: string, kind: string}} A tick or a cross; empty if the verdict is another one.
+ */
+export function getMark({ verdict }) {
+  return MARKS[verdict] ?? NO_MARK;
+}
+
 /**
  * Describe which entry stopped first.
  *
  * @param {import("./parse.js").Entry[]} entries - What is compared.
- * @returns {string} A sentence; empty if fewer than two have a result.
+ * @returns {string} A sentence; empty if fewer than two have ticks and a result.
  */
 export function describeResult(entries) {
-  const finished = entries.filter((entry) => !entry.problem);
+  const finished = entries.filter((entry) => !entry.problem && entry.iterations > 1);
   if (finished.length < 2) return "";
   const fewest = Math.min(...finished.map((entry) => entry.ticks));
   const first = finished.filter((entry) => entry.ticks === fewest);

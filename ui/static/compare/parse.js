@@ -2,7 +2,6 @@
 
 import { isNumber, readArray, readInteger, readObject, readShare, readText } from "../common/validate.js";
 
-const MAX_ENTRIES = 6;
 const MAX_TICKS = 1000;
 const MAX_LABEL = 200; // characters
 const UNKNOWN_PROBLEM = "It could not be run on this input.";
@@ -22,16 +21,12 @@ const UNKNOWN_PROBLEM = "It could not be run on this input.";
  */
 
 /**
- * Parse the component's value.
+ * Parse a row of a comparison.
  *
- * @param {unknown} value - The value.
- * @returns {Entry[]} What is compared; empty if there is nothing.
+ * @param {unknown} value - The row; see `buildRow`.
+ * @returns {Entry} What is compared.
  */
-export function parseComparison(value) {
-  return readArray(readObject(value).rows, MAX_ENTRIES).map(parseEntry);
-}
-
-function parseEntry(value) {
+export function parseEntry(value) {
   const entry = readObject(value);
   const certainty = readArray(entry.certainty, MAX_TICKS).map(readShare);
   const ticks = certainty.length;

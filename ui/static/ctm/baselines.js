@@ -40,10 +40,6 @@ export class LstmBaseline {
     return this.encoder.encode(values, shape);
   }
 
-  poolFeatures(values, shape) {
-    return this.encoder.poolFeatures(values, shape);
-  }
-
   start(encoded) {
     this.#tick = 0;
     this.encoder.start(encoded);
@@ -107,19 +103,16 @@ export class FeedForwardBaseline {
 
   encode(values, shape) {
     const features = this.backbone.encode(values, shape);
-    this.addPositions?.(features);
     const { channels } = this.backbone;
+    const pooledFeatures = poolFeatures(features.data, channels);
+    this.addPositions?.(features);
     const mean = new Float32Array(channels);
     for (let channel = 0; channel < channels; channel++) {
       let sum = 0;
       for (let index = channel; index < features.data.length; index += channels) sum += features.data[index];
       mean[channel] = (sum * channels) / features.data.length;
     }
-    return { ticks: 1, inputTicks: 0, attentionMapShape: [], caches: [], codes: null, rawInput: mean };
-  }
-
-  poolFeatures(values, shape) {
-    return poolFeatures(this.backbone, values, shape);
+    return { ticks: 1, inputTicks: 0, attentionMapShape: [], caches: [], codes: null, rawInput: mean, pooledFeatures };
   }
 
   start(encoded) {

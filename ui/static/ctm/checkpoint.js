@@ -7,6 +7,7 @@ import { formatName } from "./python-format.js";
 import { parseSafetensors, WEIGHTS_NAME, WeightReader } from "./weights.js";
 
 const CONFIG_NAME = "config.json";
+const LAYOUT_NAME = "layout.json";
 const INDEX_NAME = "model.safetensors.index.json";
 const FILE_PATTERN = /^\w[\w.-]{0,200}\.safetensors$/;
 const NEVER_HALT_POLICY = "certainty>1";
@@ -17,6 +18,7 @@ const MAX_SHARDS = 1_000;
  * @property {import("./models.js").TickModel} model - The model.
  * @property {import("./metadata.js").HaltingMetadata} halting - Halting policies and confidence.
  * @property {Record<string, unknown>} task - Content of `task.json`; {} without one.
+ * @property {Record<string, unknown> | null} layout - Content of `layout.json`, the places of the neurons; null without one.
  * @property {string} defaultPolicy - Policy that halts unless the user selects another one.
  */
 
@@ -24,7 +26,7 @@ const MAX_SHARDS = 1_000;
  * Load a checkpoint.
  *
  * @param {Map<string, Uint8Array | object>} files - Files of the directory by name, as bytes or as parsed JSON: config.json,
- *   model.safetensors (or its index and shards), task.json, halting.json.
+ *   model.safetensors (or its index and shards), task.json, halting.json, layout.json.
  * @returns {Checkpoint} The checkpoint.
  * @throws {Error} A file is missing, damaged or does not fit the config; one sentence.
  */
@@ -32,9 +34,10 @@ export function loadCheckpoint(files) {
   const config = readConfig(readJson(files, CONFIG_NAME));
   const halting = readHalting(readJson(files, "halting.json", {}));
   const task = readJson(files, "task.json", {});
+  const layout = files.has(LAYOUT_NAME) ? readJson(files, LAYOUT_NAME) : null;
   const model = buildModel(config, new WeightReader(readTensors(files)));
   const chosen = halting.policies.find(({ name }) => name === halting.default) ?? halting.policies[0];
-  return { model, halting, task, defaultPolicy: chosen?.policy ?? NEVER_HALT_POLICY };
+  return { model, halting, task, layout, defaultPolicy: chosen?.policy ?? NEVER_HALT_POLICY };
 }
 
 /** Return the tensors of all weight files. */

@@ -148,7 +148,7 @@ function getEnergyModel({ kind, margin, chance }) {
  * Return the largest confidence that an input allows. Mirrors `compute_confidence_limit`.
  *
  * @param {import("./metadata.js").HaltingMetadata} metadata - Checked content of `halting.json`.
- * @param {Float32Array | null} features - Result of `model.poolFeatures`; null if they are not compared with training inputs.
+ * @param {Float32Array | null} features - The `pooledFeatures` of the encoded input; null if they are not compared with training inputs.
  * @param {boolean} isShifted - Whether the input is known to differ from the training samples.
  * @param {number | null} shiftedAccuracy - Accuracy on held-out samples that differ in the same way; null if it was not measured.
  * @returns {ConfidenceLimit} The limit.

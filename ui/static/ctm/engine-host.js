@@ -33,12 +33,25 @@ const MAX_BLOCK_MS = 12; // longest time without looking for a cancel request
  * @property {unknown} input - A text, or pixels as `ImageData` holds them.
  * @property {string} [policy] - Halting policy; empty for the default of the checkpoint.
  * @property {boolean} [reportsTicks] - Whether every tick is reported as it is computed.
+ * @property {boolean} [continuesAfterHalt] - Whether the record has a `continuation`: the ticks after the halting tick.
+ * @property {boolean} [isForInsideView] - Whether requests about the inside concern this prediction from now on; true by default.
+ */
+
+/**
+ * Request about the inside of the last prediction of a checkpoint.
+ *
+ * @typedef {object} InsideRequest
+ * @property {number} id - Repeated in the response.
+ * @property {number} checkpoint - Id of the loaded checkpoint.
+ * @property {string} record - Id of the record of the prediction.
+ * @property {Record<string, unknown>} request - See `InsideView.answer`.
  */
 
 /** Checkpoints that are loaded, and the thoughts that run. */
 export class EngineHost {
   #checkpoints = new Map();
   #taskCheckpoints = new Map();
+  #lastPredictions = new Map(); // by checkpoint: its last prediction that ended, and the id of its record
   #cancelled = new Set();
   #running = new Set();
   #queue = Promise.resolve();
@@ -61,9 +74,10 @@ export class EngineHost {
       if (type === "load") this.#load(request);
       else if (type === "think") await this.#enqueue(request, (thought) => this.#think(thought));
       else if (type === "predict") await this.#enqueue(request, (thought) => this.#predict(thought));
+      else if (type === "inside") await this.#enqueue(request, (inside) => this.#answerInside(inside));
       else if (type === "cancel") this.#cancel(id);
       else if (type === "unload") this.#unload(request.checkpoint);
-      else throw new Error(`The engine knows load, think, predict, cancel and unload: got ${String(type)}.`);
+      else throw new Error(`The engine knows load, think, predict, inside, cancel and unload: got ${String(type)}.`);
     } catch (error) {
       this.#post({ type: "error", id, message: describeError(error) });
     }
@@ -99,6 +113,7 @@ export class EngineHost {
   #unload(checkpoint) {
     this.#checkpoints.delete(checkpoint);
     this.#taskCheckpoints.delete(checkpoint);
+    this.#lastPredictions.delete(checkpoint);
   }
 
   /** Run a thought after those before it, because a model has one state. */
@@ -133,14 +148,28 @@ export class EngineHost {
   }
 
   /** Answer a `predict` request. */
-  async #predict({ id, checkpoint, input, policy, reportsTicks }) {
+  async #predict({ id, checkpoint, input, policy, reportsTicks, continuesAfterHalt, isForInsideView = true }) {
     const source = this.#taskCheckpoints.get(checkpoint);
     if (!source) throw new Error("This checkpoint is not loaded: load it first.");
     const prediction = new Prediction(source, input, policy ?? "");
-    await this.#consume(id, prediction.run(), (event) => {
-      if (reportsTicks) this.#post({ type: "tick", id, ...prediction.describeTick(event) });
-      if (event.haltReason !== null) this.#post({ type: "record", id, record: prediction.conclude(event) });
+    let record = null;
+    await this.#consume(id, prediction.run(continuesAfterHalt), (event) => {
+      if (reportsTicks && !event.isAfterHalt) this.#post({ type: "tick", id, ...prediction.describeTick(event) });
+      if (event.haltReason !== null) record ??= prediction.conclude(event);
+      if (event.isAfterHalt && event.tick === event.budget)
+        record.continuation = prediction.describeContinuation(event);
     });
+    if (!record || this.#cancelled.has(id)) return;
+    if (isForInsideView) this.#lastPredictions.set(checkpoint, { recordId: record.id, prediction });
+    this.#post({ type: "record", id, record });
+  }
+
+  /** Answer an `inside` request. */
+  #answerInside({ id, checkpoint, record, request }) {
+    const last = this.#lastPredictions.get(checkpoint);
+    if (last?.recordId !== record)
+      throw new Error("This answer is no longer in memory: run the model again to look inside.");
+    this.#post({ type: "inside", id, answer: last.prediction.answerInside(request) });
   }
 
   /** Compute the ticks of a thought, and look for cancel requests between them. */
@@ -148,7 +177,7 @@ export class EngineHost {
     let blockedSince = performance.now();
     for (const event of events) {
       onTick(event);
-      if (performance.now() - blockedSince < MAX_BLOCK_MS || event.haltReason !== null) continue;
+      if (performance.now() - blockedSince < MAX_BLOCK_MS || isLastTick(event)) continue;
       await waitForMessages();
       blockedSince = performance.now();
       if (!this.#cancelled.has(id)) continue;
@@ -166,7 +195,7 @@ export class EngineHost {
     const halts = parsePolicy(policy?.trim() ? policy : defaultPolicy);
     const engine = new Engine(model, halts);
     const encoded = model.encode(values, shape);
-    const features = origin.isNatural && halting.familiarity ? model.poolFeatures(values, shape) : null;
+    const features = origin.isNatural && halting.familiarity ? encoded.pooledFeatures : null;
     const limit = computeConfidenceLimit(halting, features, Boolean(origin.isShifted), origin.shiftedAccuracy ?? null);
     return { checkpoint, engine, encoded, limit };
   }
@@ -222,6 +251,11 @@ function buildResultMessage(id, { checkpoint, engine, encoded, limit }, result, 
     confidence: computeConfidence(checkpoint.halting, format, history, limit),
     probabilities: computeProbabilities(history, getTemperatures(checkpoint.halting, ticks, limit)),
   };
+}
+
+/** Return whether a cancel request comes too late at a tick. */
+function isLastTick({ haltReason, tick, budget }) {
+  return haltReason !== null || tick === budget;
 }
 
 /** Let the event loop deliver the messages that wait. */

@@ -16,6 +16,7 @@ export const BUDGET = "budget";
  * @property {string | null} haltReason - The policy that stops at this tick, or "budget"; null if the thought goes on.
  * @property {number} budget - The tick at which the thought ends.
  * @property {number[]} attentionMapShape - Shape of the places that attention covers.
+ * @property {boolean} isAfterHalt - Whether the thought had ended before this tick, see `stream`.
  *
  * @typedef {object} EngineResult
  * @property {number} ticks - Ticks run.
@@ -46,21 +47,39 @@ export class Engine {
    * Yield every tick until the row halts. The same event object is yielded again and again, with new values.
    *
    * @param {import("./input-encoder.js").EncodedInput} encoded - Result of `model.encode`.
+   * @param {boolean} [continuesAfterHalt] - Whether the remaining ticks of the budget are computed after the row has halted. Call
+   *   `conclude` at the halting tick, before the history grows.
    * @yields {TickEvent} One event per tick.
    */
-  *stream(encoded) {
+  *stream(encoded, continuesAfterHalt = false) {
     const { model, policy } = this;
     const history = new TickHistory(model, encoded);
     model.start(encoded);
     const { attentionMapShape, ticks: budget } = encoded;
-    const event = { tick: 0, history, channels: model.channels, haltReason: null, budget, attentionMapShape };
-    while (event.haltReason === null) {
+    const event = {
+      tick: 0,
+      history,
+      channels: model.channels,
+      haltReason: null,
+      budget,
+      attentionMapShape,
+      isAfterHalt: false,
+    };
+    const tick = () => {
       model.tick();
       history.append(model.readout);
       event.tick = history.ticks;
+    };
+    while (event.haltReason === null) {
+      tick();
       const part = policy.findHaltingPart(history);
       if (part && history.isReady) event.haltReason = String(part);
       else if (history.ticks >= budget) event.haltReason = BUDGET;
+      yield event;
+    }
+    event.isAfterHalt = true;
+    while (continuesAfterHalt && history.ticks < budget) {
+      tick();
       yield event;
     }
   }

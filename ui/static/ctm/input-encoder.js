@@ -17,6 +17,7 @@ const IMAGE_SHAPE = [1, 32, 32];
  *   input schedule, none without attention.
  * @property {Int32Array | null} codes - Code of every tick of an input schedule.
  * @property {Float32Array | null} rawInput - Input that is observed without attention.
+ * @property {Float32Array | null} pooledFeatures - Result of `poolFeatures`; null for an input schedule, and without a backbone.
  */
 
 /** Input encoder of a model that iterates ticks. */
@@ -63,6 +64,7 @@ export class InputEncoder {
       caches: [],
       codes: null,
       rawInput: null,
+      pooledFeatures: null,
     };
     if (this.isScheduled) return this.#encodeSchedule(values, shape);
     if (!this.attention) {
@@ -70,8 +72,10 @@ export class InputEncoder {
       return { ...constant, rawInput: values };
     }
     const features = this.backbone.encode(values, shape);
+    const pooledFeatures = poolFeatures(features.data, this.backbone.channels);
     this.addPositions?.(features);
-    return { ...constant, attentionMapShape: features.places, caches: [this.attention.buildCache(features.data)] };
+    const caches = [this.attention.buildCache(features.data)];
+    return { ...constant, attentionMapShape: features.places, caches, pooledFeatures };
   }
 
   #encodeSchedule(values, shape) {
@@ -84,6 +88,7 @@ export class InputEncoder {
       caches: features.map(({ data }) => this.attention.buildCache(data)),
       codes,
       rawInput: null,
+      pooledFeatures: null,
     };
   }
 
@@ -116,17 +121,6 @@ export class InputEncoder {
       this.#codeTable.write(code, this.observation);
     }
   }
-
-  /**
-   * Return the mean and the standard deviation of the backbone features over the places. Mirrors `pool_features`.
-   *
-   * @param {Float32Array} values - Values of the row.
-   * @param {number[]} shape - Shape of the row.
-   * @returns {Float32Array} Means, then standard deviations, (2 * channels).
-   */
-  poolFeatures(values, shape) {
-    return poolFeatures(this.backbone, values, shape);
-  }
 }
 
 /** Return the number of features of a raw input: what the first layer of the synapses leaves beside the neurons. */
@@ -138,16 +132,13 @@ function findRawWidth(config, weights) {
 }
 
 /**
- * Return the mean and the standard deviation of the features of a backbone over the places.
+ * Return the mean and the standard deviation of the features of a backbone over the places. Mirrors `pool_features`.
  *
- * @param {import("./backbones.js").Backbone} backbone - The backbone.
- * @param {Float32Array} values - Values of the row.
- * @param {number[]} shape - Shape of the row.
+ * @param {Float32Array} data - Features without positions, (places, channels).
+ * @param {number} channels - Number of channels.
  * @returns {Float32Array} Means, then standard deviations, (2 * channels).
  */
-export function poolFeatures(backbone, values, shape) {
-  const { data } = backbone.encode(values, shape);
-  const { channels } = backbone;
+export function poolFeatures(data, channels) {
   const count = data.length / channels;
   const pooled = new Float32Array(2 * channels);
   for (let channel = 0; channel < channels; channel++) {

@@ -2,6 +2,7 @@
 
 const MAX_POLICIES = 100;
 const MAX_LENGTH = 100_000;
+const MAX_FRONTIER_POINTS = 2_000;
 
 /**
  * @typedef {object} HaltingMetadata
@@ -12,6 +13,8 @@ const MAX_LENGTH = 100_000;
  *   Calibrated confidence.
  * @property {{mean: number[], components: number[][], variances: number[], residual_variance: number, threshold: number} | null}
  *   familiarity - Distribution of the features of training inputs.
+ * @property {{n: number, split: string, rules: Record<string, number[][]>} | null} frontiers - Points (mean ticks, accuracy,
+ *   threshold) of the Pareto frontier of each kind of policy.
  */
 
 /**
@@ -41,6 +44,21 @@ export function readHalting(values) {
     default: root.default === null || root.default === undefined ? null : readText(root.default, "default"),
     confidence: root.confidence ? readConfidence(root.confidence) : null,
     familiarity: root.familiarity ? readFamiliarity(root.familiarity) : null,
+    frontiers: root.frontiers ? readFrontiers(root.frontiers) : null,
+  };
+}
+
+function readFrontiers(value) {
+  const group = readGroup(value, "frontiers");
+  const readPoints = (points, where) => {
+    if (!Array.isArray(points) || points.length > MAX_FRONTIER_POINTS) fail(where, "a list of points is needed");
+    return points.map((point) => readNumbers(point, where));
+  };
+  const rules = Object.entries(readGroup(group.rules ?? {}, "frontiers.rules"));
+  return {
+    n: readNumber(group.n, "frontiers.n"),
+    split: readText(group.split ?? "calibration", "frontiers.split"),
+    rules: Object.fromEntries(rules.map(([name, points]) => [name, readPoints(points, `frontiers.rules.${name}`)])),
   };
 }
 

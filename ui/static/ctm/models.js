@@ -20,7 +20,6 @@ import { Readout } from "./readout.js";
  * @property {Record<string, Float32Array>} channels - What a recorder may record after a tick, by name: pre_activations,
  *   post_activations, sync_out, sync_action, attention (H, N). A model has some of them. Valid after `start`.
  * @property {(values: Float32Array, shape: number[]) => import("./input-encoder.js").EncodedInput} encode - Encodes one row.
- * @property {(values: Float32Array, shape: number[]) => Float32Array} poolFeatures - Mean and deviation of the features.
  * @property {(encoded: import("./input-encoder.js").EncodedInput) => void} start - Sets the start state.
  * @property {() => void} tick - Computes one tick.
  */
@@ -62,20 +61,19 @@ export class ContinuousThoughtMachine {
     this.activations = new Float32Array(neurons);
     this.readout = new Readout(config, weights, "output_projector.0", this.syncOut.value.length, neurons);
     this.channels = {};
+    /** Neurons whose activation is held at 0, to see what they contribute. @type {number[]} */
+    this.silencedNeurons = [];
   }
 
   encode(values, shape) {
     return this.encoder.encode(values, shape);
   }
 
-  poolFeatures(values, shape) {
-    return this.encoder.poolFeatures(values, shape);
-  }
-
   start(encoded) {
     this.#tick = 0;
     this.encoder.start(encoded);
     this.activations.set(this.startActivations);
+    this.#silence();
     this.neuronModels.history.reset(this.startTrace);
     this.syncAction?.reset();
     this.syncOut.reset();
@@ -98,7 +96,12 @@ export class ContinuousThoughtMachine {
     this.synapses.apply(this.synapseInput);
     this.neuronModels.history.append(this.synapses.output);
     this.neuronModels.apply(this.activations);
+    this.#silence();
     this.syncOut.update(this.activations);
     this.readout.apply(this.syncOut.value, this.activations);
+  }
+
+  #silence() {
+    for (const neuron of this.silencedNeurons) this.activations[neuron] = 0;
   }
 }

@@ -170,6 +170,7 @@ function takeNeuronLayer(weights, name, neurons, input, output, normalises) {
     norm,
     normalised,
     input,
+    temperature,
     hidden: new Float32Array(output),
     output: new Float32Array(output / 2),
   };

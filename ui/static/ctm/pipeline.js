@@ -61,18 +61,36 @@ export class BrowserPipeline {
    *
    * @param {unknown} input - A text, or pixels as `ImageData` holds them.
    * @param {string} [policy] - Halting policy; empty for the default of the checkpoint.
-   * @param {{onTick?: (tick: object) => void, signal?: AbortSignal}} [options] - Called with every tick; ends the prediction early.
+   * @param {object} [options] - How it runs.
+   * @param {(tick: object) => void} [options.onTick] - Called with every tick.
+   * @param {AbortSignal} [options.signal] - Ends the prediction early.
+   * @param {boolean} [options.continuesAfterHalt] - Whether the record has a `continuation`: the ticks after the halting tick.
+   * @param {boolean} [options.isForInsideView] - Whether `inspect` answers about this prediction from now on.
    * @returns {Promise<Record<string, unknown>>} The record, see `buildRecord`.
    * @throws {Error} The input or the policy is invalid; one sentence. An `AbortError` if the signal ended the prediction.
    */
-  run(input, policy = "", { onTick, signal } = {}) {
+  run(input, policy = "", { onTick, signal, continuesAfterHalt = false, isForInsideView = true } = {}) {
+    if (signal?.aborted) return Promise.reject(signal.reason); // it would follow, and replace, a newer prediction
     const id = this.#nextId++;
     const cancel = () => this.#worker.postMessage({ type: "cancel", id });
     signal?.addEventListener("abort", cancel, { once: true });
-    const request = { checkpoint: CHECKPOINT_ID, input, policy, reportsTicks: Boolean(onTick) };
+    const reportsTicks = Boolean(onTick);
+    const request = { checkpoint: CHECKPOINT_ID, input, policy, reportsTicks, continuesAfterHalt, isForInsideView };
     const promise = this.#request(id, "predict", request, onTick).then(({ record }) => record);
-    if (signal?.aborted) cancel();
     return promise.finally(() => signal?.removeEventListener("abort", cancel));
+  }
+
+  /**
+   * Answer a request about the inside of the last prediction.
+   *
+   * @param {string} recordId - Id of its record.
+   * @param {Record<string, unknown>} request - See `InsideView.answer`.
+   * @returns {Promise<Record<string, unknown>>} The answer.
+   * @throws {Error} Another prediction followed, the model has no inside view, or the request is invalid; one sentence.
+   */
+  inspect(recordId, request) {
+    const message = { checkpoint: CHECKPOINT_ID, record: recordId, request };
+    return this.#request(this.#nextId++, "inside", message).then(({ answer }) => answer);
   }
 
   /** End the worker; predictions that run fail. */

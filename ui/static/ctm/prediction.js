@@ -2,8 +2,9 @@
 
 import { computeConfidenceLimit } from "./confidence.js";
 import { Engine } from "./engine.js";
+import { InsideView } from "./inside.js";
 import { parsePolicy } from "./policy-parser.js";
-import { buildRecord } from "./record.js";
+import { buildContinuation, buildRecord } from "./record.js";
 import { Recorder } from "./recorder.js";
 import { formatRepr } from "./tasks/text.js";
 
@@ -25,6 +26,8 @@ export class Prediction {
   #thought;
   #engine;
   #encoded;
+  #result = null;
+  #inside = null;
   #startTime = performance.now();
 
   /**
@@ -49,7 +52,7 @@ export class Prediction {
     this.#encoded = model.encode(values, shape);
     const isCompared = task.hasNaturalInputs && halting.familiarity;
     const accuracy = input.shift?.split ? (accuracies[input.shift.split] ?? null) : null;
-    const features = isCompared ? model.poolFeatures(values, shape) : null;
+    const features = isCompared ? this.#encoded.pooledFeatures : null;
     const limit = computeConfidenceLimit(halting, features, input.shift !== null, accuracy);
     this.#thought = { name, checkpoint, task, input, policy, recorder: new Recorder(), limit, guarantees };
   }
@@ -57,10 +60,11 @@ export class Prediction {
   /**
    * Compute the ticks.
    *
+   * @param {boolean} [continuesAfterHalt] - Whether the ticks after the halting tick are computed too, see `Engine.stream`.
    * @yields {import("./engine.js").TickEvent} One event per tick; the next tick overwrites it.
    */
-  *run() {
-    for (const event of this.#engine.stream(this.#encoded)) {
+  *run(continuesAfterHalt = false) {
+    for (const event of this.#engine.stream(this.#encoded, continuesAfterHalt)) {
       this.#thought.recorder.record(event);
       yield event;
     }
@@ -84,14 +88,38 @@ export class Prediction {
   }
 
   /**
-   * Build the record after the last tick.
+   * Build the record at the halting tick.
    *
-   * @param {import("./engine.js").TickEvent} event - The last tick.
+   * @param {import("./engine.js").TickEvent} event - The halting tick.
    * @returns {Record<string, unknown>} The record, see `buildRecord`.
    */
   conclude(event) {
     const result = this.#engine.conclude(event);
+    this.#result = result;
     return buildRecord({ ...this.#thought, result, durationMs: performance.now() - this.#startTime });
+  }
+
+  /**
+   * Describe what the model would have answered if it had not halted.
+   *
+   * @param {import("./engine.js").TickEvent} event - The last tick of the budget.
+   * @returns {Record<string, unknown>} The entries of the record that have one value per tick, for all ticks.
+   */
+  describeContinuation({ history }) {
+    return buildContinuation(this.#thought, history);
+  }
+
+  /**
+   * Answer a request about the inside of the unroll, after its last tick.
+   *
+   * @param {Record<string, unknown>} request - See `InsideView.answer`.
+   * @returns {Record<string, unknown>} The answer.
+   * @throws {Error} The model has no inside view, or the request is invalid; one sentence.
+   */
+  answerInside(request) {
+    const unroll = { ...this.#thought, engine: this.#engine, encoded: this.#encoded, result: this.#result };
+    this.#inside ??= new InsideView(unroll);
+    return this.#inside.answer(request);
   }
 }
 

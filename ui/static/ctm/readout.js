@@ -1,6 +1,6 @@
 /** Readout of a tick: answer logits, certainty and energy. Mirrors `ctm.modules.readout`. */
 
-import { applyLinear, applySilu } from "./linear-algebra.js";
+import { applyLinear, applySilu, sigmoid } from "./linear-algebra.js";
 
 const NUM_CERTAINTY_FEATURES = 4;
 const MAX_CERTAINTY_FEATURE = Math.fround(1 - 1e-6);
@@ -61,6 +61,37 @@ export class Readout {
     applySilu(this.hidden);
     applyLinear(second.weight, second.bias, this.hidden, this.energyOutput);
     this.energy = this.energyOutput[0];
+  }
+
+  /**
+   * Return the gradient of the energy times the value, for every readout input. Mirrors `ctm.inside.compute_energy_gradient`.
+   *
+   * @param {Float32Array} latent - Readout input, (S).
+   * @param {Float32Array} neurons - Neuron activations, (D).
+   * @param {Float32Array} certainty - Certainty of every position, (P).
+   * @returns {{values: Float32Array, bias: number, output: number}} Gradient times value of every readout input, the sum over the
+   *   other inputs of the energy head, and the energy.
+   */
+  computeEnergyGradient(latent, neurons, certainty) {
+    const features = new Float32Array(this.features.length);
+    features.set(latent);
+    if (this.numNeurons) features.set(neurons, latent.length);
+    if (this.featureStart >= 0) writeCertaintyFeatures(certainty, features, this.featureStart);
+    const [first, second] = this.head;
+    const hidden = new Float32Array(first.bias.length);
+    applyLinear(first.weight, first.bias, features, hidden);
+    const gradient = new Float64Array(features.length);
+    let output = second.bias[0];
+    for (const [row, value] of hidden.entries()) {
+      const gate = sigmoid(value);
+      const slope = second.weight[row] * gate * (1 + value * (1 - gate)); // with the derivative of SiLU
+      output += second.weight[row] * value * gate;
+      const start = row * features.length;
+      for (let index = 0; index < features.length; index++) gradient[index] += slope * first.weight[start + index];
+    }
+    const products = Float32Array.from(features, (value, index) => value * gradient[index]);
+    const bias = products.subarray(latent.length).reduce((sum, value) => sum + value, 0);
+    return { values: products.slice(0, latent.length), bias, output };
   }
 }
 

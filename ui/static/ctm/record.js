@@ -1,6 +1,7 @@
 /** View model of one thought: the record that the page draws, from the engine's result. Mirrors `training.thought_record`. */
 
 import { computeConfidence, computeProbabilities, getTemperatures } from "./confidence.js";
+import { estimateResult } from "./estimated-result.js";
 import { parsePolicy } from "./policy-parser.js";
 import { describeUnfamiliarity, formatSentence, formatTruth, judgeAnswer } from "./tasks/sentence.js";
 
@@ -32,27 +33,10 @@ const BUDGET = "budget";
  * @param {Thought} thought - The thought.
  * @returns {Record<string, unknown>} The record. Lists by tick have one entry for each tick that ran.
  */
-export function buildRecord({
-  name,
-  checkpoint,
-  task,
-  input,
-  policy,
-  result,
-  recorder,
-  limit,
-  durationMs,
-  guarantees,
-}) {
+export function buildRecord(thought) {
+  const { name, checkpoint, task, input, policy, result, limit, durationMs, guarantees } = thought;
   const { history, answerTick, haltedBy } = result;
-  const { halting, model } = checkpoint;
-  const { scoredPositions, ctcLength } = task.spec;
-  const format = { scoredPositions, isCtc: ctcLength !== null, lastPosition: input.positions - 1 };
-  const confidence = computeConfidence(halting, format, history, limit);
-  const all = computeProbabilities(history, getTemperatures(halting, history.ticks, limit));
-  const table = buildProbabilityTable(all, history, input.positions);
-  const answers = task.decode(table.map((positions) => positions.map(({ best }) => best)));
-  const taskAnswers = answers.map((choices) => task.formatAnswer(input, choices));
+  const { confidence, table, answers, taskAnswers } = readAnswers(thought, history);
   const answer = taskAnswers[answerTick - 1];
   const iterations = history.budget;
   const unfamiliar = describeUnfamiliarity(input, limit.isUnfamiliar);
@@ -67,25 +51,18 @@ export function buildRecord({
     halted_by: haltedBy,
     policy: String(policy),
     promise: limit.isUnfamiliar || iterations === 1 ? "" : (guarantees?.[String(policy)] ?? ""),
+    estimate: limit.isUnfamiliar ? null : estimateResult(checkpoint.halting, String(policy)),
     unfamiliar,
     answer: answer.value,
     label: answer.label,
     probability: Math.exp(confidence.logProbability[answerTick - 1]),
     milliseconds: round(durationMs, 2),
-    energy: roundValues(history.energy?.subarray(0, history.ticks)),
-    p_correct: roundValues(confidence.pCorrect),
-    p_last: roundValues(confidence.pLast),
-    certainty: roundValues(history.meanCertainty.subarray(0, history.ticks)),
     answers_by_tick: answers,
-    labels_by_tick: taskAnswers.map(({ label }) => label),
     likeliest: listTopClasses(table[answerTick - 1], task.labels),
     lines: policy.getChartLines().map(({ signal, level }) => ({ of: signal, at: level })),
-    choices: buildChoices(table, task.labels, ctcLength),
     notes: [...(input.display.notes ?? []), ...policy.describeUnreachable(iterations)],
     input: buildInputView(input.display),
-    routes: buildRoutes(taskAnswers),
-    attention: buildAttentionView(recorder),
-    activity: buildActivityView(recorder, model.config.d_model),
+    ...buildTickLists(thought, history, { confidence, table, taskAnswers }),
   };
   const summary = { ...record, is_adaptive: policy.isAdaptive };
   record.verdict = judgeAnswer(task.isCorrect(input, answers[answerTick - 1]), summary);
@@ -94,6 +71,44 @@ export function buildRecord({
   const sentence = formatSentence(answer.sentence, { ...summary, ...record }, haltReason, task.statesResult);
   record.sentence = [sentence, unfamiliar, ...record.notes].filter(Boolean).join(" ");
   return record;
+}
+
+/**
+ * Build the entries of a record that have one value per tick, after all ticks of the budget.
+ *
+ * @param {Thought} thought - The thought; its result and duration are not needed.
+ * @param {import("./history.js").TickHistory} history - Outputs of all ticks.
+ * @returns {Record<string, unknown>} The entries; those up to the halting tick equal the ones of the record.
+ */
+export function buildContinuation(thought, history) {
+  return { ticks: history.ticks, ...buildTickLists(thought, history, readAnswers(thought, history)) };
+}
+
+/** Compute confidence, probabilities and answers at every tick. */
+function readAnswers({ checkpoint, task, input, limit }, history) {
+  const { halting } = checkpoint;
+  const { scoredPositions, ctcLength } = task.spec;
+  const format = { scoredPositions, isCtc: ctcLength !== null, lastPosition: input.positions - 1 };
+  const confidence = computeConfidence(halting, format, history, limit);
+  const all = computeProbabilities(history, getTemperatures(halting, history.ticks, limit));
+  const table = buildProbabilityTable(all, history, input.positions);
+  const answers = task.decode(table.map((positions) => positions.map(({ best }) => best)));
+  return { confidence, table, answers, taskAnswers: answers.map((choices) => task.formatAnswer(input, choices)) };
+}
+
+/** Build the entries of the record that have one value per tick. */
+function buildTickLists({ checkpoint, task, recorder }, history, { confidence, table, taskAnswers }) {
+  return {
+    energy: roundValues(history.energy?.subarray(0, history.ticks)),
+    p_correct: roundValues(confidence.pCorrect),
+    p_last: roundValues(confidence.pLast),
+    certainty: roundValues(history.meanCertainty.subarray(0, history.ticks)),
+    labels_by_tick: taskAnswers.map(({ label }) => label),
+    choices: buildChoices(table, task.labels, task.spec.ctcLength),
+    routes: buildRoutes(taskAnswers),
+    attention: buildAttentionView(recorder),
+    activity: buildActivityView(recorder, checkpoint.model.config.d_model),
+  };
 }
 
 /**

@@ -6,6 +6,7 @@
  *     load    {id, files}             -> loaded {id, checkpoint, policies, ...}
  *     think   {id, checkpoint, ...}   -> tick {id, ...} for every tick, then result {id, ...}; see `ThinkRequest`
  *     predict {id, checkpoint, input} -> record {id, record}; see `PredictRequest`
+ *     inside  {id, checkpoint, record, request} -> inside {id, answer}; see `InsideRequest`
  *     cancel  {id}                    -> cancelled {id}
  *     unload  {checkpoint}
  *

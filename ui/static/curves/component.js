@@ -1,173 +1,199 @@
-/** Charts of one run, or of several runs against each other. */
+/** Charts of one run, or of several runs in common charts. */
 
-import { findParts, setText } from "../common/dom.js";
+import { readDashboardAddress, showInAddress, X_AXES } from "../common/dashboard-address.js";
+import { createElement, findParts, setText } from "../common/dom.js";
+import { loadPlotly } from "../common/plotly.js";
+import { getRunColour, selectColours } from "../common/run-colours.js";
 import { readTheme } from "../common/theme.js";
-import { drawChart, drawOverlay, layOutChart } from "./canvas.js";
-import { Interaction } from "./interaction.js";
-import { createPanel, createRunButton, describeChart, describePosition, showValues, writeLegend } from "./panels.js";
+import { buildHeatMapFigure, buildLineFigure, getLineStyle } from "./figures.js";
+import { listLines, selectTimeUnit } from "./lines.js";
+import { ChartPanel } from "./panel.js";
 import { parseCurves } from "./parse.js";
-import { CurvesState } from "./state.js";
+import {
+  createTable,
+  describeHeatMap,
+  describeLines,
+  formatHeatMapCsv,
+  formatLinesCsv,
+  listHeatMapRows,
+  listLineRows,
+} from "./tables.js";
 
-const PALETTES = {
-  light: ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#7B4FB5", "#666666"],
-  dark: ["#56B4E9", "#E69F00", "#2CC49A", "#E39CC5", "#F0E442", "#FF8A4C", "#B79AEA", "#BBBBBB"],
+const HEAT_MAP = {
+  id: "by-tick",
+  title: "Accuracy by tick",
+  help: "Share of held-out samples that would be correct if the model stopped at this tick (upwards), at every evaluation (to the right).",
+  isOpen: true,
+  hasLog: false,
+  isLog: false,
 };
 
 /** One mounted component. */
 export class CurvesComponent {
+  #element;
   #props;
   #parts;
-  #state = new CurvesState();
-  #interaction;
-  #theme = null;
+  #curves = parseCurves(null);
   #panels = new Map(); // chart id -> panel
-  #legendVersion = ""; // what the legends were written for
-  #selection = null;
+  #axis;
+  #range = null; // positions in sight; null for all
+  #plotly = null;
+  #theme = null;
+  #differences = "";
 
   /** @param {import("../common/mount.js").ComponentContext} context - What Gradio passes. */
   constructor({ element, props }) {
+    this.#element = element;
     this.#props = props;
     this.#parts = findParts(element, "curves");
-    this.#interaction = new Interaction(this.#buildActions());
-    this.#parts.reset.addEventListener("click", () => this.#resetZoom());
-  }
-
-  /** Size that drawing depends on. */
-  get size() {
-    return `${this.#parts.grid.clientWidth} ${this.#parts.grid.clientHeight}`;
-  }
-
-  #buildActions() {
-    const state = this.#state;
-    return {
-      aimNear: (panel, position) => state.aimNear(panel.chart, position) && this.#drawOverlays(),
-      removeCrosshair: (panel) => {
-        state.aim(panel.chart.axis, null);
-        this.#drawOverlays();
-      },
-      moveCrosshair: (panel, points) => this.#moveCrosshair(panel, points),
-      zoomTo: (from, to) => {
-        state.zoomTo(from, to);
-        this.draw();
-      },
-      zoomBy: (factor, step) => {
-        state.zoomBy(factor, step);
-        this.draw();
-      },
-      resetZoom: () => this.#resetZoom(),
-      select: (selection) => {
-        this.#selection = selection;
-        this.#drawOverlays();
-      },
-    };
-  }
-
-  #moveCrosshair(panel, points) {
-    const { zoom } = this.#state;
-    if (!this.#state.moveCrosshair(panel.chart, points)) return;
-    if (this.#state.zoom === zoom) this.#drawOverlays();
-    else this.draw();
-    this.#parts.announcement.textContent = describeChart(this.#state, panel.chart, panel.layout.lines);
-  }
-
-  #resetZoom() {
-    this.#state.zoom = null;
-    this.draw();
+    this.#axis = readDashboardAddress(location.search).x;
+    const { axis, smoothing, reset } = this.#parts;
+    axis.value = this.#axis;
+    axis.addEventListener("change", () => this.#selectAxis(axis.value));
+    smoothing.addEventListener("input", () => this.draw());
+    reset.addEventListener("click", () => this.#zoom(null));
   }
 
   /** Show the current value. */
   receive() {
-    const curves = parseCurves(this.#props.value);
-    const isEmpty = curves.charts.length === 0;
+    this.#curves = parseCurves(this.#props.value);
+    const { charts, runs, heatMap, note } = this.#curves;
+    const isEmpty = charts.length === 0 && !heatMap;
+    selectColours(runs.map((run) => run.name));
     this.#parts.note.hidden = !isEmpty;
     this.#parts.body.hidden = isEmpty;
-    if (isEmpty) setText(this.#parts.note, curves.note);
-    if (!this.#theme) this.#readTheme();
-    this.#state.replace(curves);
-    if (isEmpty) return;
-    this.#arrange();
-    this.#writeLegends();
-    this.draw();
+    if (isEmpty) setText(this.#parts.note, note);
+    else {
+      this.#arrange();
+      this.#writeDifferences();
+      this.draw();
+    }
   }
 
   /** Draw anew after the theme of the page has changed. */
   refreshTheme() {
-    this.#readTheme();
-    if (!this.#state.charts.length) return;
-    this.#writeLegends();
+    this.#theme = null;
     this.draw();
   }
 
-  #readTheme() {
-    this.#theme = readTheme(this.#parts.root, this.#parts.position);
-    this.#state.palette = PALETTES[this.#theme.isDark ? "dark" : "light"];
+  #selectAxis(axis) {
+    this.#axis = X_AXES.includes(axis) ? axis : "step";
+    this.#range = null;
+    showInAddress({ x: this.#axis });
+    this.draw();
   }
 
-  /** Put one panel a chart into the page, in their order. A panel that is in its place is not moved, so it keeps the focus. */
+  #zoom(range) {
+    this.#range = range;
+    this.draw();
+  }
+
+  /** Put one panel a chart into the page, in their order: the heat map follows the charts that are unfolded at first. */
   #arrange() {
-    const { charts } = this.#state;
+    const { charts, heatMap } = this.#curves;
+    const open = charts.filter((chart) => chart.isOpen);
+    const contents = [
+      ...open.map((chart) => ({ ...chart, hasLog: true, isLog: chart.log })),
+      ...(heatMap ? [HEAT_MAP] : []),
+      ...charts.filter((chart) => !chart.isOpen).map((chart) => ({ ...chart, hasLog: true, isLog: chart.log })),
+    ];
+    const ids = contents.map(({ id }) => id);
     for (const [id, panel] of this.#panels) {
-      if (charts.some((chart) => chart.id === id)) continue;
+      if (ids.includes(id)) continue;
       panel.root.remove();
       this.#panels.delete(id);
     }
     const { grid } = this.#parts;
-    for (const [index, chart] of charts.entries()) {
-      const panel = this.#getPanel(chart);
-      panel.chart = chart;
-      panel.title.textContent = chart.title;
-      panel.help.textContent = chart.help;
-      const current = grid.children[index] ?? null;
-      if (current !== panel.root) grid.insertBefore(panel.root, current);
+    for (const [index, content] of contents.entries()) {
+      const { root } = this.#getPanel(content);
+      if (grid.children[index] !== root) grid.insertBefore(root, grid.children[index] ?? null);
     }
   }
 
-  #getPanel(chart) {
-    if (!this.#panels.has(chart.id)) {
-      const panel = createPanel(chart);
-      this.#interaction.listen(panel);
-      this.#panels.set(chart.id, panel);
+  #getPanel(content) {
+    if (!this.#panels.has(content.id)) {
+      const actions = { onOpen: () => this.draw(), onZoom: (range) => this.#zoom(range) };
+      this.#panels.set(content.id, new ChartPanel(content, actions));
     }
-    return this.#panels.get(chart.id);
+    return this.#panels.get(content.id);
   }
 
-  /** Write all legends, unless they were written for the same runs and series. */
-  #writeLegends() {
-    const { runs, charts, isComparing } = this.#state;
-    const colours = runs.map((run) => [run.name, this.#state.getRunColour(run)]);
-    const version = JSON.stringify([
-      this.#state.palette,
-      colours,
-      charts.map((chart) => [chart, this.#state.buildLines(chart).length]),
-    ]);
-    if (version === this.#legendVersion) return;
-    this.#legendVersion = version;
-    const onChange = () => this.draw();
-    const buttons = isComparing ? runs.map((run) => createRunButton(this.#state, run, onChange)) : [];
-    this.#parts.runs.hidden = !isComparing;
-    this.#parts.runs.replaceChildren(...buttons);
-    for (const panel of this.#panels.values()) writeLegend(panel, this.#state, onChange);
+  /** Draw everything that is unfolded. Nothing is loaded or drawn while the charts are not visible. */
+  async draw() {
+    if (!this.#panels.size || !this.#parts.grid.clientWidth) return;
+    try {
+      this.#plotly ??= await loadPlotly();
+    } catch (error) {
+      this.#parts.note.hidden = false;
+      setText(this.#parts.note, error.message);
+      return;
+    }
+    if (!this.#element.isConnected) return;
+    this.#theme ??= readTheme(this.#parts.root, this.#parts.root.querySelector(".curves-muted"));
+    const view = this.#buildView();
+    this.#writeRuns(view);
+    for (const chart of this.#curves.charts) {
+      const panel = this.#panels.get(chart.id);
+      panel.draw(this.#plotly, this.#theme, this.#buildLineSource(view, chart, panel));
+    }
+    const { heatMap } = this.#curves;
+    if (heatMap) this.#panels.get(HEAT_MAP.id).draw(this.#plotly, this.#theme, buildHeatMapSource(view, heatMap));
   }
 
-  /** Draw everything. A chart in a hidden tab has no size: the size observer draws it later. */
-  draw() {
-    if (!this.#state.charts.length) return;
-    for (const panel of this.#panels.values()) {
-      panel.layout = layOutChart(this.#state, panel.chart, panel.canvas);
-      if (panel.canvas.clientWidth) drawChart(panel.canvas, this.#theme, panel.chart, panel.layout);
-    }
-    this.#parts.reset.classList.toggle("curves-absent", this.#state.zoom === null);
-    this.#drawOverlays();
+  #buildView() {
+    const { runs } = this.#curves;
+    const smoothing = Number(this.#parts.smoothing.value) / 100;
+    return { runs, axis: this.#axis, unit: selectTimeUnit(runs), smoothing, range: this.#range, theme: this.#theme };
   }
 
-  /** Draw only what lies over the lines: it follows the pointer. */
-  #drawOverlays() {
-    for (const panel of this.#panels.values()) {
-      const { overlay, chart, layout } = panel;
-      if (!layout) continue; // not drawn yet
-      if (overlay.clientWidth) drawOverlay(overlay, this.#theme, this.#state, chart, layout, this.#selection);
-      showValues(panel, this.#state);
-    }
-    this.#parts.position.textContent = describePosition(this.#state);
+  #buildLineSource(view, chart, panel) {
+    const { runs } = view;
+    const shown = chart.series.filter((series) => runs.some((run) => run.points.has(series.key)));
+    const keys = shown.map(({ key, label }) => {
+      const line = listLines(chart, runs).find(({ series }) => series.key === key);
+      const { color, dash } = getLineStyle(view, line);
+      return { key, label, dash, color: runs.length > 1 ? view.theme.text : color };
+    });
+    return {
+      buildFigure: () => buildLineFigure(view, chart, { isLog: panel.isLog, hidden: panel.hidden }),
+      listRows: () => listLineRows(chart, runs),
+      formatCsv: () => formatLinesCsv(chart, runs),
+      describe: () => describeLines(chart, runs),
+      keys,
+    };
   }
+
+  /** Name the runs by their colours, if there are several. */
+  #writeRuns({ runs, theme }) {
+    const keys = runs.length < 2 ? [] : runs;
+    const elements = keys.map(({ name }) => {
+      const swatch = createElement("span", { class: "curves-swatch", "aria-hidden": "true" });
+      swatch.style.color = getRunColour(name, theme.isDark);
+      return createElement("span", { class: "curves-key" }, swatch, name);
+    });
+    const { children } = this.#parts.runs;
+    const isEqual =
+      elements.length === children.length && elements.every((one, index) => one.isEqualNode(children[index]));
+    if (!isEqual) this.#parts.runs.replaceChildren(...elements);
+  }
+
+  #writeDifferences() {
+    const { differences, runs } = this.#curves;
+    const version = JSON.stringify([differences, runs.map(({ name }) => name)]);
+    this.#parts.differences.hidden = !differences.length;
+    if (version === this.#differences || !differences.length) return;
+    this.#differences = version;
+    const rows = [["setting", ...runs.map(({ name }) => name)], ...differences];
+    this.#parts.settings.replaceChildren(createTable(rows, "Settings that differ"));
+  }
+}
+
+function buildHeatMapSource(view, heatMap) {
+  return {
+    buildFigure: () => buildHeatMapFigure(view, heatMap),
+    listRows: () => listHeatMapRows(heatMap),
+    formatCsv: () => formatHeatMapCsv(heatMap),
+    describe: () => describeHeatMap(heatMap),
+    keys: [],
+  };
 }

@@ -1,4 +1,4 @@
-/** Component: training curves. */
+/** Component: training charts. */
 
 import { createMount } from "../common/mount.js";
 import { watchSize, watchTheme } from "../common/observe.js";
@@ -8,7 +8,7 @@ export const mount = createMount((context) => {
   const component = new CurvesComponent(context);
   watchSize(
     context.element,
-    () => component.size,
+    () => context.element.clientWidth,
     () => component.draw(),
   );
   watchTheme(context.element, () => component.refreshTheme());

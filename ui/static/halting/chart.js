@@ -26,7 +26,17 @@ const DASHES = { fixed: "6 4", oracle: "2 4" };
  * @returns {string} A CSS colour.
  */
 export function getCurveColour(name) {
-  return `var(${Object.hasOwn(HUES, name) ? HUES[name] : "--fixed"})`;
+  return `var(${getColourVariable(name)})`;
+}
+
+/**
+ * Return the name of the CSS variable with the colour of a curve.
+ *
+ * @param {string} name - Name of the curve.
+ * @returns {string} Such as "--energy".
+ */
+export function getColourVariable(name) {
+  return Object.hasOwn(HUES, name) ? HUES[name] : "--fixed";
 }
 
 /**

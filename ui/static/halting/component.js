@@ -3,7 +3,6 @@
 import { findParts } from "../common/dom.js";
 import { formatCount, formatInteger, formatMean } from "../common/format.js";
 import { readObject, readText } from "../common/validate.js";
-import { drawCurves, drawReliability } from "./chart.js";
 import { findBestAccuracy, getFirstBudget, parseHalting, roundBudget } from "./parse.js";
 import { createKey, createLevelRow, createPolicyRow, describeCurves, describeReliability } from "./tables.js";
 
@@ -17,31 +16,24 @@ export class HaltingComponent {
   #view = null;
   #valueVersion = ""; // the value without the clicked policy, as text: a click redraws nothing
   #budget = 1; // mean ticks
-  #frame = null; // where the chart is, for the pointer
+  #charts;
 
-  /** @param {import("../common/mount.js").ComponentContext} context - What Gradio passes. */
-  constructor({ element, props, trigger }) {
+  /**
+   * @param {import("../common/mount.js").ComponentContext} context - What Gradio passes.
+   * @param {typeof import("./svg-charts.js").SvgCharts} Charts - Draws the charts.
+   */
+  constructor({ element, props, trigger }, Charts) {
     this.#props = props;
     this.#trigger = trigger;
     this.#parts = findParts(element, "halting");
-    this.#listen();
+    this.#charts = new Charts(this.#parts, (ticks) => this.#view && this.#setBudget(ticks));
+    const { budget } = this.#parts;
+    budget.addEventListener("input", () => this.#view && this.#setBudget(Number(budget.value)));
   }
 
   /** Width that drawing depends on, in pixels. */
   get width() {
     return this.#parts.chart.clientWidth;
-  }
-
-  #listen() {
-    const { budget, chart } = this.#parts;
-    budget.addEventListener("input", () => this.#view && this.#setBudget(Number(budget.value)));
-    chart.addEventListener("pointerdown", (event) => {
-      chart.setPointerCapture(event.pointerId);
-      this.#followPointer(event);
-    });
-    chart.addEventListener("pointermove", (event) => {
-      if (event.buttons === 1) this.#followPointer(event);
-    });
   }
 
   /** Show the current value. */
@@ -73,7 +65,12 @@ export class HaltingComponent {
   }
 
   #createPolicyRow(policy, index) {
-    return createPolicyRow(policy, index + 1, (text) => this.#use(text));
+    return createPolicyRow(policy, index + 1, this.#onUse);
+  }
+
+  /** What a click on a policy does; null where policies are only shown. */
+  get #onUse() {
+    return readObject(this.#props.value).read_only === true ? null : (text) => this.#use(text);
   }
 
   #use(text) {
@@ -84,17 +81,11 @@ export class HaltingComponent {
   /** Draw both charts, and what depends on the budget. */
   draw() {
     if (!this.#view) return;
-    this.#frame = drawCurves(this.#parts.chart, this.#view);
-    this.#showBudget();
-    this.#drawReliability();
-  }
-
-  #drawReliability() {
     const { bins } = this.#view;
     this.#parts["reliability-panel"].hidden = !bins.length;
-    if (!bins.length) return;
-    drawReliability(this.#parts.reliability, bins);
-    this.#parts["reliability-text"].textContent = describeReliability(this.#view);
+    if (bins.length) this.#parts["reliability-text"].textContent = describeReliability(this.#view);
+    this.#charts.draw(this.#view);
+    this.#showBudget();
   }
 
   // --- the budget ---
@@ -106,23 +97,16 @@ export class HaltingComponent {
     this.#showBudget();
   }
 
-  #followPointer(event) {
-    if (!this.#view) return;
-    const { left, width } = this.#parts.chart.getBoundingClientRect();
-    this.#setBudget(this.#frame.toValue((event.clientX - left) / width));
-  }
-
   /** Show only what depends on the budget: the line, the slider, the table. */
   #showBudget() {
-    const { box, toX } = this.#frame;
-    const { chart, budget, levels } = this.#parts;
-    chart.querySelector("[data-now]").setAttribute("d", `M${toX(this.#budget)} ${box.top}V${box.bottom}`);
+    const { budget, levels } = this.#parts;
+    this.#charts.showBudget(this.#budget);
     if (Number(budget.value) !== this.#budget) budget.value = String(this.#budget);
     const { iterations, curves } = this.#view;
     const sentence = `With ${formatMean(this.#budget)} of ${formatCount(iterations, "tick")} on average:`;
     this.#parts["budget-text"].textContent = sentence;
     const best = findBestAccuracy(curves);
-    const createRow = (curve) => createLevelRow(curve, this.#budget, best, (text) => this.#use(text));
+    const createRow = (curve) => createLevelRow(curve, this.#budget, best, this.#onUse);
     levels.replaceChildren(...curves.map(createRow));
   }
 }

@@ -1,15 +1,6 @@
-/** Component: when a checkpoint stops. */
+/** Component: halting view of the page. */
 
-import { createMount } from "../common/mount.js";
-import { watchSize } from "../common/observe.js";
-import { HaltingComponent } from "./component.js";
+import { createHaltingMount } from "./mount.js";
+import { PlotlyCharts } from "./plotly-charts.js";
 
-export const mount = createMount((context) => {
-  const component = new HaltingComponent(context);
-  watchSize(
-    context.element,
-    () => component.width,
-    () => component.width && component.draw(),
-  );
-  return () => component.receive();
-});
+export const mount = createHaltingMount(PlotlyCharts);

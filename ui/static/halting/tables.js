@@ -33,8 +33,9 @@ function createCell(name, ...children) {
   return createElement("td", { "data-name": name }, ...children);
 }
 
-/** Create a button that uses a policy. */
+/** Create a button that uses a policy; its text alone where there is nothing to use it for. */
 function createUseButton(policy, onUse) {
+  if (!onUse) return createElement("code", {}, policy);
   const attributes = { class: "component-pill", title: "Use this rule" };
   return createButton(createElement("code", {}, policy), () => onUse(policy), attributes);
 }
@@ -58,7 +59,7 @@ export function createKey({ name, label }) {
  * @param {import("./parse.js").Curve} curve - The curve.
  * @param {number} budget - Mean ticks.
  * @param {number} best - Accuracy to compare with.
- * @param {(policy: string) => void} onUse - Called with the policy that is chosen.
+ * @param {((policy: string) => void) | null} onUse - Called with the policy that is chosen.
  * @returns {HTMLElement} The row.
  */
 export function createLevelRow(curve, budget, best, onUse) {
@@ -79,7 +80,7 @@ export function createLevelRow(curve, budget, best, onUse) {
  *
  * @param {import("./parse.js").Policy} policy - The policy.
  * @param {number} number - Its number in the chart.
- * @param {(policy: string) => void} onUse - Called with the policy that is chosen.
+ * @param {((policy: string) => void) | null} onUse - Called with the policy that is chosen.
  * @returns {HTMLElement} The row.
  */
 export function createPolicyRow(policy, number, onUse) {
@@ -109,7 +110,7 @@ export function describeCurves({ samples, split, curves }) {
   const count = samples === null ? "some" : formatInteger(samples);
   return (
     `Accuracy (vertical) for an average number of ticks (horizontal), on ${count} ${split} samples. ` +
-    "Drag to choose a budget. Numbers mark the rules below. " +
+    "Click in the chart or move the slider to choose a budget. Numbers mark the rules below. " +
     `The loss of every row is against ${formatPercent(findBestAccuracy(curves))}, the best that any rule reaches.`
   );
 }

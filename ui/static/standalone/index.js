@@ -1,10 +1,14 @@
 /** Page without a server: models, inputs and views of the Think tab in one file. The engine runs in a Web Worker. */
 
 import { findParts } from "../common/dom.js";
+import { readPackedObject } from "../common/validate.js";
 import { BrowserPipeline } from "../ctm/pipeline.js";
 import { readDigitImages } from "../ctm/tasks/qamnist.js";
 import { buildTask } from "../ctm/tasks/registry.js";
-import { mount as mountHalting } from "../halting/index.js";
+import { mount as mountHalting } from "../halting/offline.js";
+import { mount as mountInside } from "../inside/index.js";
+import { mount as mountProblem } from "../problem/index.js";
+import { mount as mountTeleport } from "../teleport/index.js";
 import { mount as mountThought } from "../thought/index.js";
 import { InputArea } from "./inputs.js";
 import { createWorkerFactory, readCheckpoints, readDigits, readFiles } from "./page-data.js";
@@ -24,10 +28,20 @@ class Page {
   #policies;
   #thought;
   #halting;
+  #problem;
 
   constructor() {
     const parts = this.#parts;
-    this.#thought = new Slot(mountThought, parts.thought);
+    this.#thought = new Slot(mountThought, parts.thought, (value) => {
+      const { requested_policy: policy } = readPackedObject(value);
+      if (!policy) return;
+      this.#policies.select(policy); // a threshold was dragged
+      this.#run();
+    });
+    globalThis.ctm = { inspect: (recordId, request) => this.#inspect(recordId, request) }; // the inside view asks here
+    new Slot(mountInside, parts.inside);
+    new Slot(mountTeleport, parts.teleport, ({ content }) => this.#runEdit(content));
+    this.#problem = new Slot(mountProblem, parts.problem);
     this.#halting = new Slot(mountHalting, parts.halting, ({ policy }) => this.#policies.select(policy));
     this.#policies = new PolicyChoice(parts);
     this.#input = new InputArea(parts, { run: () => this.#run(), report: (error) => this.#report(error) });
@@ -74,6 +88,7 @@ class Page {
     summary.textContent = checkpoint.summary;
     verification.textContent = "";
     this.#thought.show({ selected: checkpoint.name });
+    this.#problem.show({ selected: checkpoint.name });
     try {
       const pipeline = await this.#load(checkpoint, index);
       if (selection !== this.#selections) {
@@ -118,13 +133,27 @@ class Page {
         if (this.#abort === controller) this.#parts.status.textContent = `Tick ${tick} of up to ${budget}: ${label}`;
       };
       const { signal } = controller;
-      const record = await this.#pipeline.run(await this.#input.read(), this.#policies.text, { onTick, signal });
+      const options = { onTick, signal, continuesAfterHalt: true };
+      const record = await this.#pipeline.run(await this.#input.read(), this.#policies.text, options);
+      this.#problem.show({});
       this.#thought.show({ ...record, computed_by: "browser" });
     } catch (error) {
       if (!controller.signal.aborted) this.#report(error);
     } finally {
       if (this.#abort === controller) this.#finishRun();
     }
+  }
+
+  /** Run the model on a maze whose start was moved. */
+  #runEdit(content) {
+    this.#input.showEdit(content);
+    this.#run();
+  }
+
+  /** Answer a request of the inside view about the last prediction. */
+  async #inspect(recordId, request) {
+    if (!this.#pipeline) throw new Error("The model is loading: run it again to look inside.");
+    return this.#pipeline.inspect(recordId, request);
   }
 
   #finishRun() {
@@ -159,7 +188,7 @@ class Page {
   }
 
   #report(error) {
-    this.#thought.show({ problem: error.message, checkpoint: this.#checkpoint.name });
+    this.#problem.show({ problem: error.message, checkpoint: this.#checkpoint.name });
   }
 }
 

@@ -80,6 +80,16 @@ export class InputArea {
     return this.#source === SOURCES.drawing ? decodeDataUrl(this.#sketchpad.value) : this.#picture;
   }
 
+  /**
+   * Show a picture in the editor as the next input.
+   *
+   * @param {string} content - Data URL of the picture, as the editor writes it.
+   */
+  showEdit(content) {
+    this.#editor.show({ ...this.#task.inputEditor, content });
+    this.#source = SOURCES.editor;
+  }
+
   #listExamples(examples) {
     const { examples: list, "examples-field": field } = this.#parts;
     const isText = this.#task.inputType === "text";

@@ -1,6 +1,13 @@
 /** Texts for answers, quantities and durations. */
 
-import { formatDecimal, formatDuration, formatProbability } from "../common/format.js";
+import {
+  formatDecimal,
+  formatDuration,
+  formatInteger,
+  formatMean,
+  formatPercent,
+  formatProbability,
+} from "../common/format.js";
 import { isNumber } from "../common/validate.js";
 
 /**
@@ -57,20 +64,64 @@ export function describeQuantities({ energy, chance, certainty }, tick) {
  * @param {number} tick - The tick, from 1.
  * @returns {string} Such as "At tick 1: 3?"; empty if the record has no answers by tick.
  */
-export function describeInterimAnswer({ labels }, tick) {
+export function describeInterimAnswer({ labels, ticks }, tick) {
   const label = labels[tick - 1];
-  return label ? `At tick ${tick}: ${label}?` : "";
+  if (!label) return "";
+  return tick > ticks ? `Had it gone on to tick ${tick}: ${label}` : `At tick ${tick}: ${label}?`;
+}
+
+/**
+ * Describe where a tick is in a thought.
+ *
+ * @param {import("./parse-record.js").Thought} thought - The thought.
+ * @param {number} tick - The tick, from 1.
+ * @returns {string} Such as "Tick 2 of 5 (limit 40)".
+ */
+export function describeTick({ ticks, iterations }, tick) {
+  return tick > ticks ? `Tick ${tick}, after the stop at ${ticks}` : `Tick ${tick} of ${ticks} (limit ${iterations})`;
+}
+
+/**
+ * Describe what a halting policy reaches on many samples.
+ *
+ * @param {import("./parse-record.js").Thought} thought - The thought.
+ * @returns {string} One sentence; empty without an estimate.
+ */
+export function describeEstimate({ estimate, policy }) {
+  if (!estimate) return "";
+  const { accuracy, meanTicks, n } = estimate;
+  const result = `about ${formatPercent(accuracy)} correct in ${formatMean(meanTicks)} ticks on average`;
+  return `With ${policy}: ${result} (${formatInteger(n)} calibration samples).`;
+}
+
+/**
+ * Return the text of a halting policy with another threshold.
+ *
+ * @param {string} policy - The policy as text.
+ * @param {string} quantity - "energy" or "certainty".
+ * @param {number} level - The threshold that is there.
+ * @param {number} newLevel - The new one; it is written with four digits.
+ * @returns {string | null} The new text; null if the policy does not contain the threshold.
+ */
+export function replaceThreshold(policy, quantity, level, newLevel) {
+  const pattern = /(energy|certainty)(\.min)?([<>])(-?\d[\d.]*(?:e[+-]?\d+)?)/g;
+  for (const match of policy.matchAll(pattern)) {
+    const [text, name, suffix = "", sign, number] = match;
+    if (name !== quantity || Math.abs(Number(number) - level) > 1e-9 * Math.max(1, Math.abs(level))) continue;
+    const replacement = `${name}${suffix}${sign}${Number(newLevel.toPrecision(4))}`;
+    return policy.slice(0, match.index) + replacement + policy.slice(match.index + text.length);
+  }
+  return null;
 }
 
 /**
  * Describe how long the computation took, and that the page replays it more slowly.
  *
- * @param {number | null} milliseconds - The duration; null if it is unknown.
- * @param {number} ticks - Ticks that were used.
- * @param {boolean} isFromBrowser - Whether this browser computed it, and not the server.
+ * @param {import("./parse-record.js").Thought} thought - The thought.
  * @returns {string} Such as "Computed in 6.4 ms in your browser, replayed in slow motion."; empty if there is nothing to say.
  */
-export function describeDuration(milliseconds, ticks, isFromBrowser) {
+export function describeDuration({ milliseconds, ticks, isFromBrowser, isPartial }) {
+  if (isPartial) return "";
   if (milliseconds === null) return ticks > 1 ? "Replayed in slow motion." : "";
   const place = isFromBrowser ? "in your browser" : "on the server";
   return `Computed in ${formatDuration(milliseconds)} ${place}${ticks > 1 ? ", replayed in slow motion" : ""}.`;

@@ -1,5 +1,7 @@
 /** Heat maps and pictures: one pixel a cell, drawn scaled. */
 
+const PALE_COVER = 0.62; // opacity of the cover over ticks after the halting tick
+
 /** Images of one record in one theme, built once. */
 export class ImageCache {
   #images = new Map();
@@ -55,7 +57,8 @@ export function buildImage(columns, rows, getColour) {
 }
 
 /**
- * Draw a heat map with ticks to the right, as far as the thought has been played, and frame the tick that is shown.
+ * Draw a heat map with ticks to the right, as far as the thought has been played, and frame the tick that is shown. Ticks after the
+ * halting tick are pale.
  *
  * @param {import("../common/canvas.js").Painter} painter - Draws.
  * @param {import("./panel.js").ThoughtView} view - What is shown.
@@ -63,9 +66,19 @@ export function buildImage(columns, rows, getColour) {
  * @param {{left: number, top: number, width: number, height: number}} box - Where it goes.
  */
 export function drawHeatMap(painter, { thought, tick, isPlaying, theme }, image, box) {
-  const step = box.width / thought.ticks;
-  const until = isPlaying ? tick : thought.ticks;
+  const { ticks, computedTicks } = thought;
+  const step = box.width / computedTicks;
+  const until = isPlaying ? tick : computedTicks;
   painter.context.drawImage(image, 0, 0, until, image.height, box.left, box.top, step * until, box.height);
+  if (until > ticks) {
+    const left = box.left + step * ticks;
+    painter.fillRect(left, box.top, step * (until - ticks), box.height, theme.background, PALE_COVER);
+    const edge = [
+      [left, box.top],
+      [left, box.top + box.height],
+    ];
+    painter.strokeLine(edge, theme.text, 1.5, [2, 3]);
+  }
   painter.strokeRect(box.left, box.top, box.width, box.height, theme.line);
   painter.strokeRect(box.left + step * (tick - 1), box.top - 1, Math.max(step, 2), box.height + 2, theme.text, 1.5);
 }

@@ -40,7 +40,10 @@ export function writeLegend({ parts }, name, keys) {
     swatch.style.background = colour;
     return createElement("span", { class: "thought-key" }, swatch, text);
   });
-  parts[`${name}-legend`].replaceChildren(...elements);
+  const legend = parts[`${name}-legend`];
+  const isEqual =
+    elements.length === legend.children.length && elements.every((key, at) => key.isEqualNode(legend.children[at]));
+  if (!isEqual) legend.replaceChildren(...elements); // a growing record writes it often
 }
 
 /**

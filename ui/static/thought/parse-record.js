@@ -19,6 +19,7 @@ import {
   readText,
 } from "../common/validate.js";
 import { MAX_POSITIONS, MAX_TICKS } from "./limits.js";
+import { isGrowing } from "./live-record.js";
 import { parseActivity } from "./panels/activity.js";
 import { parseAttention } from "./panels/attention.js";
 import { parseEmissions } from "./panels/ctc.js";
@@ -31,6 +32,7 @@ const VERDICTS = ["correct", "wrong", "gave up", "out of ticks"];
 const MAX_CLASSES = 20000;
 const MAX_CLASSES_ON_DISK = 1e9;
 const MAX_THRESHOLDS = 4;
+const MAX_SAMPLES = 1e9;
 const MAX_PICTURE_SIDE = 4096;
 const MAX_BARS = 12;
 const LIKELIEST_BARS = 10;
@@ -40,14 +42,19 @@ const MAX_LABEL = 80; // characters
  * A parsed record.
  *
  * @typedef {object} Thought
- * @property {number} ticks - Ticks that were used, at least 1.
+ * @property {number} ticks - Ticks that were used, at least 1: the model halted after the last one.
+ * @property {number} computedTicks - Ticks that the lists cover: those after `ticks` show what would have followed.
  * @property {number} iterations - Ticks that were possible.
  * @property {number} answerTick - The tick whose answer counts, from 1.
  * @property {string} sentence - The answer in words.
  * @property {string[]} labels - The answer of every tick in a few words; empty where it is not known.
  * @property {string} verdict - Verdict on the answer: "correct", "wrong", "gave up", "out of ticks"; empty if it is not known.
  * @property {boolean} isUnfamiliar - Whether the input is unlike the training data.
+ * @property {string} policy - The halting policy as text.
+ * @property {{accuracy: number, meanTicks: number, n: number} | null} estimate - What the policy reaches on calibration samples.
  * @property {string} guarantee - The guarantee of the halting policy; empty if there is none.
+ * @property {boolean} isPartial - Whether the unroll has no result: it still runs, or it was stopped.
+ * @property {boolean} isGrowing - Whether the unroll still runs.
  * @property {number | null} milliseconds - How long it took.
  * @property {boolean} isFromBrowser - Whether this browser computed it.
  * @property {number[] | null} energy - Energy by tick.
@@ -74,42 +81,63 @@ const MAX_LABEL = 80; // characters
  */
 export function parseRecord(value) {
   const record = readObject(value);
-  const ticks = Math.min(readInteger(record.ticks, 0, MAX_TICKS), readArray(record.certainty).length);
+  const ticks = countTicks(record);
   if (!ticks) return null;
+  const continuation = readObject(record.continuation);
+  const computedTicks = Math.max(ticks, countTicks(continuation));
+  const lists = computedTicks > ticks ? { ...record, ...continuation } : record;
   const answerTick = isNumber(record.answer_tick) ? readInteger(record.answer_tick, 1, ticks) : ticks;
-  const answer = parseAnswer(readObject(record.choices ?? record.answer), ticks, answerTick);
+  const answer = parseAnswer(readObject(lists.choices ?? lists.answer), computedTicks, answerTick);
   const input = parseInput(readObject(record.input));
   return {
     ticks,
-    iterations: readInteger(record.iterations, ticks, MAX_TICKS),
+    computedTicks,
+    iterations: readInteger(record.iterations, computedTicks, MAX_TICKS),
     answerTick,
     sentence: readText(record.sentence) || `It used ${formatCount(ticks, "tick")}.`,
-    labels: readArray(record.labels_by_tick, ticks).map((label) => readText(label, MAX_LABEL)),
+    labels: readArray(lists.labels_by_tick, computedTicks).map((label) => readText(label, MAX_LABEL)),
     verdict: VERDICTS.includes(record.verdict) ? record.verdict : "",
     isUnfamiliar: readText(record.unfamiliar) !== "",
+    policy: readText(record.policy),
+    estimate: parseEstimate(readObject(record.estimate)),
     guarantee: readText(record.promise),
+    isPartial: record.is_complete === false,
+    isGrowing: isGrowing(record),
     milliseconds: isNumber(record.milliseconds) ? record.milliseconds : null,
     isFromBrowser: record.computed_by === "browser",
-    ...parseQuantities(record, ticks),
+    thresholds: parseThresholds(record.lines),
+    ...parseQuantities(lists, computedTicks),
     inputTicks: readInteger(record.listening, 0, MAX_TICKS),
     answer,
     input,
-    ...parsePanels(record, ticks, input, answer),
+    ...parsePanels(lists, computedTicks, input, answer),
   };
 }
 
-function parseQuantities(record, ticks) {
-  const energy = readSeries(record.energy, ticks);
+/** Count the ticks of a record or of its continuation; 0 if it has none. */
+function countTicks({ ticks, certainty }) {
+  return Math.min(readInteger(ticks, 0, MAX_TICKS), readArray(certainty).length);
+}
+
+function parseQuantities(lists, ticks) {
+  const energy = readSeries(lists.energy, ticks);
   return {
     energy: energy?.some(isNumber) ? energy : null,
-    chance: readSeries(record.p_correct, ticks),
-    certainty: readSeries(record.certainty, ticks).map((x) => clamp(x, 0, 1)),
-    thresholds: readArray(record.lines)
-      .map(readObject)
-      .filter((line) => isNumber(line.at))
-      .slice(0, MAX_THRESHOLDS)
-      .map((line) => ({ quantity: line.of, level: line.at })),
+    chance: readSeries(lists.p_correct, ticks),
+    certainty: readSeries(lists.certainty, ticks).map((x) => clamp(x, 0, 1)),
   };
+}
+
+function parseThresholds(lines) {
+  const known = readArray(lines)
+    .map(readObject)
+    .filter((line) => isNumber(line.at));
+  return known.slice(0, MAX_THRESHOLDS).map((line) => ({ quantity: line.of, level: line.at }));
+}
+
+function parseEstimate({ accuracy, mean_ticks: meanTicks, n }) {
+  if (![accuracy, meanTicks, n].every(isNumber)) return null;
+  return { accuracy: readShare(accuracy), meanTicks, n: readInteger(n, 0, MAX_SAMPLES) };
 }
 
 function parsePanels(record, ticks, input, answer) {

@@ -19,10 +19,18 @@ const BYTE_SCALE = Math.fround(1 / 255);
 const MAX_PIXELS = 8_000_000; // the server decodes larger JPEG files at a smaller size
 const PNG_SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 const PNG_END = "IEND";
+const PNG_TEXTS = ["tEXt", "zTXt", "iTXt"];
+// Texts that may turn an image. The server reads them, browsers do not.
+const EXIF_KEYWORD = "Raw profile type exif";
+const XMP_KEYWORD = "XML:com.adobe.xmp";
+const XMP_SIGNATURE = "http://ns.adobe.com/xap/1.0/";
+const XMP_TURN_PATTERN = /tiff:Orientation(="|>)[2-8]/;
+const TURNED_REASON = "The picture may be turned in a way that this browser does not read; the server reads it.";
 const JPEG_START_OF_IMAGE = [0xff, 0xd8];
 const JPEG_FRAMES = [0xc0, 0xc1, 0xc2]; // baseline, extended and progressive, with Huffman codes
 const JPEG_OTHER_FRAMES = [0xc3, 0xc5, 0xc6, 0xc7, 0xc9, 0xca, 0xcb, 0xcd, 0xce, 0xcf];
 const JPEG_START_OF_SCAN = 0xda;
+const JPEG_APP1 = 0xe1; // EXIF and XMP data
 
 /**
  * Return the pixels of an image as opaque RGB bytes. Mirrors `DecodedImage.to_8_bit`.
@@ -88,19 +96,39 @@ export function findServerReason(content) {
 function checkPng(content) {
   const view = new DataView(content.buffer, content.byteOffset, content.byteLength);
   let colourType = 0;
+  let hasPixels = false;
   for (let offset = PNG_SIGNATURE.length; offset + 8 <= content.length; ) {
     const length = view.getUint32(offset);
-    const name = String.fromCharCode(...content.subarray(offset + 4, offset + 8));
+    const name = readAscii(content, offset + 4, 4);
     if (name === "IHDR" && offset + 18 <= content.length) {
       colourType = content[offset + 17];
       if (content[offset + 16] > 8) return "The picture has more than 8 bits per colour; the server reads it.";
     }
     if (name === "acTL") return "The picture is animated; the server reads it.";
     if (name === "tRNS" && colourType !== 3) return "The picture declares one colour transparent; the server reads it.";
+    hasPixels ||= name === "IDAT";
+    if (name === "eXIf" && hasPixels) return TURNED_REASON;
+    if (PNG_TEXTS.includes(name) && mayTurn(content.subarray(offset + 8, offset + 8 + length))) return TURNED_REASON;
     if (name === PNG_END) return null;
     offset += length + 12;
   }
   return "The picture is cut off; the server reads what is left of it.";
+}
+
+/** Return whether the text of a PNG turns the image, or may do so because it is compressed. */
+function mayTurn(text) {
+  const keyword = readAscii(text, 0, text.indexOf(0));
+  if (keyword === EXIF_KEYWORD) return true;
+  const isCompressed = text[keyword.length + 1] !== 0;
+  return keyword === XMP_KEYWORD && (isCompressed || XMP_TURN_PATTERN.test(decodeLatin1(text)));
+}
+
+function decodeLatin1(bytes) {
+  return new TextDecoder("latin1").decode(bytes);
+}
+
+function readAscii(content, offset, length) {
+  return String.fromCharCode(...content.subarray(offset, offset + length));
 }
 
 function checkJpeg(content) {
@@ -118,8 +146,12 @@ function checkJpeg(content) {
       if (bits !== 8 || ![1, 3].includes(channels)) return "The picture has unusual colours; the server reads it.";
       isKnown = true;
     }
+    const length = 256 * content[offset + 2] + content[offset + 3];
+    if (marker === JPEG_APP1 && readAscii(content, offset + 4, XMP_SIGNATURE.length) === XMP_SIGNATURE) {
+      if (XMP_TURN_PATTERN.test(decodeLatin1(content.subarray(offset, offset + 2 + length)))) return TURNED_REASON;
+    }
     if (marker === JPEG_START_OF_SCAN) return checkJpegEnd(content, isKnown);
-    offset += 2 + 256 * content[offset + 2] + content[offset + 3];
+    offset += 2 + length;
   }
   return "The picture is stored in an unusual way; the server reads it.";
 }

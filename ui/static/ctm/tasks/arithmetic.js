@@ -17,6 +17,7 @@ export class Arithmetic extends Task {
   name = "arithmetic";
   title = "Arithmetic sequences";
   supportsGeneration = true;
+  difficultyName = "step between two numbers";
 
   get #limit() {
     return 10 ** this.settings.digits;
@@ -125,14 +126,15 @@ export class Arithmetic extends Task {
     return buildAnswer(number, String(number), `Next comes ${number}`);
   }
 
-  generateInput(seed) {
+  generateInput(seed, difficulty = null) {
     const random = new RandomSource(seed);
     const { largest_difference: largest } = this.settings;
     const draw = () => ({
       start: random.drawInteger(0, this.#limit - 1),
       difference: random.drawInteger(-largest, largest),
     });
-    const { start, difference } = sampleUntil(draw, (pair) => this.#isInTestSplit(pair));
+    const hasDifficulty = (pair) => difficulty === null || Math.abs(pair.difference) === difficulty;
+    const { start, difference } = sampleUntil(draw, (pair) => hasDifficulty(pair) && this.#isInTestSplit(pair));
     return Array.from({ length: NUM_INPUT_TERMS }, (_, index) => start + index * difference).join(" ");
   }
 

@@ -10,12 +10,14 @@ const PAD_TOKEN = SYMBOLS.length;
 const [STACK_EMPTY, STACK_ROUND, , STACK_INVALID] = [0, 1, 2, 3]; // classes: top of the stack
 const NUM_FAULT_TYPES = 4;
 const MAX_SAMPLING_ATTEMPTS = 200; // per length and fault
+const MAX_SHAPES = 1000; // lengths and faults until a sequence is found
 
 /** Balanced brackets of two kinds. Mirrors `Brackets`. */
 export class Brackets extends Task {
   name = "brackets";
   title = "Brackets";
   supportsGeneration = true;
+  difficultyName = "levels of nesting";
   sentencePositions = 1;
 
   get inputHint() {
@@ -75,17 +77,17 @@ export class Brackets extends Task {
     return buildAnswer({ balanced: isBalanced, stack: choices }, label, `The brackets are ${label}${reason}`);
   }
 
-  generateInput(seed) {
+  generateInput(seed, difficulty = null) {
     const random = new RandomSource(seed);
-    return this.#sampleSequence(Math.abs(seed) % 2 === 0, random)
+    return this.#sampleSequence(Math.abs(seed) % 2 === 0, difficulty, random)
       .map((symbol) => SYMBOLS[symbol])
       .join("");
   }
 
   /** Sample a sequence of the test split by rejection; length and fault stay fixed while the brackets are sampled again. */
-  #sampleSequence(isBalanced, random) {
+  #sampleSequence(isBalanced, difficulty, random) {
     const { length, max_depth: maxDepth } = this.settings;
-    while (true) {
+    for (let shape = 0; shape < MAX_SHAPES; shape++) {
       const pairs = random.drawInteger(1, length / 2);
       const fault = random.drawInteger(0, NUM_FAULT_TYPES - 1);
       const cut = random.next();
@@ -95,9 +97,11 @@ export class Brackets extends Task {
         const { tops, depths } = computeStack(sequence);
         const depth = Math.max(...depths);
         if ((tops.at(-1) === STACK_EMPTY) !== isBalanced || depth < 1 || depth > maxDepth) continue;
+        if (difficulty !== null && depth !== difficulty) continue;
         if (assignSplit(joinBytes("brackets", Uint8Array.from(sequence))) === TEST) return sequence;
       }
     }
+    throw new InputError(`There is no new input with ${difficulty} levels of nesting: choose another number.`);
   }
 }
 

@@ -13,6 +13,7 @@ export class Chain extends Task {
   name = "chain";
   title = "Chains of sums";
   supportsGeneration = true;
+  difficultyName = "operations";
   sentencePositions = 1;
 
   get inputHint() {
@@ -72,10 +73,10 @@ export class Chain extends Task {
     return buildAnswer(choices, result, `${[...chain].join(" ")} = ${result} (mod ${BASE}${order})`);
   }
 
-  generateInput(seed) {
+  generateInput(seed, difficulty = null) {
     const random = new RandomSource(seed);
     const draw = () => {
-      const operations = random.drawInteger(1, this.settings.max_operations);
+      const operations = difficulty ?? random.drawInteger(1, this.settings.max_operations);
       return Array.from({ length: 2 * operations + 1 }, (_, index) =>
         index % 2 ? BASE + random.drawInteger(0, OPERATORS.length - 1) : random.drawInteger(0, BASE - 1),
       );

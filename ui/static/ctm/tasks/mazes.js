@@ -6,9 +6,10 @@ import { readColours } from "../images/pixels.js";
 import { COLOURS, carveGrid, computeCanonicalBytes, GOAL, Maze, START, WAIT } from "./maze.js";
 import { assignSplit, RandomSource, sampleUntil, TEST } from "./splits.js";
 import { buildInput, Task } from "./task.js";
-import { IncompleteInputError } from "./text.js";
+import { IncompleteInputError, InputError } from "./text.js";
 
 const MOVE_NAMES = ["up", "down", "left", "right", "wait"];
+const MAX_DRAWN = 3000; // generated mazes until one has a route of the wanted length
 const MAX_CANDIDATES = 20; // generated mazes until one has a route of medium length
 const DISPLAY_SIZE_PX = 400; // approximate side of a generated image
 const MAX_ENDPOINT_ATTEMPTS = 32; // pairs of start and goal per layout
@@ -19,6 +20,7 @@ export class Mazes extends Task {
   title = "Mazes";
   inputType = "image";
   supportsGeneration = true;
+  difficultyName = "steps to the goal";
   statesResult = true;
 
   get inputHint() {
@@ -114,14 +116,17 @@ export class Mazes extends Task {
     return { value, label, sentence, route };
   }
 
-  generateInput(seed) {
+  generateInput(seed, difficulty = null) {
     const random = new RandomSource(seed);
     const { side } = this.settings;
+    const isWanted = ({ steps }) => (difficulty === null ? steps >= side && steps <= 2 * side : steps === difficulty);
     let maze;
-    for (let candidate = 0; candidate < MAX_CANDIDATES; candidate++) {
+    for (let candidate = 0; candidate < (difficulty === null ? MAX_CANDIDATES : MAX_DRAWN); candidate++) {
       maze = this.#sampleMaze(random);
-      const steps = maze.countSteps(maze.start);
-      if (steps >= side && steps <= 2 * side) break;
+      if (isWanted({ steps: maze.countSteps(maze.start) })) break;
+      if (candidate === MAX_DRAWN - 1) {
+        throw new InputError(`There is no new input with ${difficulty} steps to the goal: choose another number.`);
+      }
     }
     return enlarge(maze.grid, Math.max(1, Math.floor(DISPLAY_SIZE_PX / side)));
   }

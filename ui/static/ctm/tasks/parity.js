@@ -13,6 +13,7 @@ export class Parity extends Task {
   name = "parity";
   title = "Parity";
   supportsGeneration = true;
+  difficultyName = "bits";
   sentencePositions = 1;
 
   get #usesSigns() {
@@ -74,10 +75,12 @@ export class Parity extends Task {
     return buildAnswer(choices, label, `The number of ones is ${label}`);
   }
 
-  generateInput(seed) {
+  generateInput(seed, difficulty = null) {
     const random = new RandomSource(seed);
-    const lengths = this.#listLengths();
+    const lengths = this.#listLengths().filter((length) => difficulty === null || length === difficulty);
     if (!lengths.length) {
+      if (difficulty !== null)
+        throw new InputError(`There is no new input with ${difficulty} bits: choose another number.`);
       throw new InputError(
         `The split ${TEST} has no sequence of at most ${this.settings.length} bits: set task.length to 8 or more.`,
       );

@@ -40,6 +40,7 @@ export class Qamnist extends Task {
   name = "qamnist";
   title = "Questions on digits";
   supportsGeneration = true;
+  difficultyName = "operations";
   #images;
 
   /**
@@ -186,12 +187,12 @@ export class Qamnist extends Task {
     return buildAnswer(result, String(result), `${input.context} = ${result} (mod ${BASE})`);
   }
 
-  generateInput(seed) {
+  generateInput(seed, difficulty = null) {
     const random = new RandomSource(seed);
     const count = random.drawInteger(1, this.settings.digits);
     const digits = Array.from({ length: count }, () => random.drawInteger(0, 9));
     let question = String(random.drawInteger(1, count));
-    const operations = random.drawInteger(1, this.settings.operations);
+    const operations = difficulty ?? random.drawInteger(1, this.settings.operations);
     for (let index = 0; index < operations; index++) {
       question += ` ${"+-"[random.drawInteger(0, 1)]} ${random.drawInteger(1, count)}`;
     }

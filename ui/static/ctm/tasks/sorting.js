@@ -11,6 +11,7 @@ export class Sorting extends Task {
   name = "sorting";
   title = "Sorting";
   supportsGeneration = true;
+  difficultyName = "closeness of the two closest numbers";
 
   get inputHint() {
     return `${this.settings.count} different numbers with spaces between them, such as 3 -1.5 40`;
@@ -71,12 +72,14 @@ export class Sorting extends Task {
     return buildAnswer(emitted, `${emitted.length} of ${words.length} numbers`, sentence);
   }
 
-  generateInput(seed) {
+  generateInput(seed, difficulty = null) {
     const random = new RandomSource(seed);
     const { count, min_gap: minGap } = this.settings;
     const draw = () => Float32Array.from({ length: count }, () => random.drawNormal());
     const isInTestSplit = (numbers) =>
-      computeMinGap(numbers) >= minGap && assignSplit(joinBytes("sorting", numbers)) === TEST;
+      computeMinGap(numbers) >= minGap &&
+      [null, -Math.floor(Math.log2(computeMinGap(numbers)))].includes(difficulty) &&
+      assignSplit(joinBytes("sorting", numbers)) === TEST;
     const numbers = sampleUntil(draw, isInTestSplit);
     return Array.from(numbers, (number) => (Math.round(number * 100) / 100 + 0).toFixed(2)).join(" ");
   }

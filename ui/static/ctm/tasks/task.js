@@ -67,6 +67,8 @@ export class Task {
   supportsDrawing = false;
   /** Whether `generateInput` is implemented. */
   supportsGeneration = false;
+  /** @type {string | null} What the difficulty of an input counts; null if `generateInput` takes no difficulty. */
+  difficultyName = null;
   /** Whether users give photos or drawings, whose familiarity only the features of the model can tell. */
   hasNaturalInputs = false;
   /** Whether the sentence of an answer says whether the answer is correct. */
@@ -155,10 +157,11 @@ export class Task {
    * Generate a new input, from the same distribution as in Python but with other random numbers.
    *
    * @param {number} _seed - Seed.
+   * @param {number | null} [_difficulty] - Wanted difficulty, see `difficultyName`; null for any.
    * @returns {unknown} A text, or pixels as `ImageData` holds them.
    * @throws {InputError} The task does not support generation.
    */
-  generateInput(_seed) {
+  generateInput(_seed, _difficulty = null) {
     throw new InputError(`The task ${this.name} generates no inputs: enter one.`);
   }
 }

@@ -13,6 +13,7 @@ export class Tracking extends Task {
   name = "tracking";
   title = "A moving dot";
   supportsGeneration = true;
+  difficultyName = "frames ahead plus bounces";
 
   get inputHint() {
     const { frames, max_horizon: horizon } = this.settings;
@@ -165,11 +166,11 @@ export class Tracking extends Task {
     return buildAnswer([row, column], `row ${row}, column ${column}`, sentence);
   }
 
-  generateInput(seed) {
+  generateInput(seed, difficulty = null) {
     const random = new RandomSource(seed);
     const motion = sampleUntil(
       () => this.#drawMotion(random),
-      (candidate) => this.#isUsable(candidate),
+      (candidate) => [null, this.#measureDifficulty(candidate)].includes(difficulty) && this.#isUsable(candidate),
     );
     const words = motion.isVisible.map((isVisible, frame) =>
       isVisible ? `${motion.lines[0][frame]},${motion.lines[1][frame]}` : MISSING_FRAME,
@@ -183,7 +184,20 @@ export class Tracking extends Task {
     const velocity = [random.drawInteger(-fastest, fastest), random.drawInteger(-fastest, fastest)];
     const ahead = random.drawInteger(0, horizon);
     const isVisible = Array.from({ length: frames }, () => random.next() >= missingRate);
-    return { velocity, ahead, isVisible, lines: start.map((place, axis) => this.#computeLine(place, velocity[axis])) };
+    return {
+      start,
+      velocity,
+      ahead,
+      isVisible,
+      lines: start.map((place, axis) => this.#computeLine(place, velocity[axis])),
+    };
+  }
+
+  /** Return the frames that are asked ahead, plus the bounces until then. */
+  #measureDifficulty({ start, velocity, ahead }) {
+    const { side, frames } = this.settings;
+    const ends = start.map((place, axis) => place + velocity[axis] * (frames - 1 + ahead));
+    return ends.reduce((sum, end) => sum + Math.abs(Math.floor(end / (side - 1))), ahead);
   }
 
   /** Return whether a motion moves, is determined by its visible frames, and belongs to the test split. */

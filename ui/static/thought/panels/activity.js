@@ -36,13 +36,13 @@ function draw(view, { neurons, values }) {
   const { thought, tick, theme, parts, images } = view;
   const height = clamp(neurons * 2, MIN_HEIGHT, MAX_HEIGHT);
   const painter = new Painter(parts.activity, theme, height + 22);
-  const width = Math.min(painter.width - 4, thought.ticks * MAX_TICK_WIDTH);
-  const image = images.get("activity", thought.ticks, neurons, (column, row) => {
+  const width = Math.min(painter.width - 4, thought.computedTicks * MAX_TICK_WIDTH);
+  const image = images.get("activity", thought.computedTicks, neurons, (column, row) => {
     return theme.sign[values[column * neurons + row]];
   });
   painter.context.imageSmoothingEnabled = neurons > height; // with more rows than pixels, blend them rather than drop some
   drawHeatMap(painter, view, image, { left: 2, top: 2, width, height });
-  const step = width / thought.ticks;
+  const step = width / thought.computedTicks;
   const middle = clamp(2 + step * (tick - 0.5), 22, Math.max(22, width - 20));
   painter.drawText(`tick ${tick}`, middle, height + 13, { align: "center", size: 11, colour: theme.muted });
 }

@@ -69,7 +69,7 @@ export function drawAnswerStrip(painter, view, strip, names) {
     const name = names ? `${index + 1}: ${names[index]}` : `${index + 1}.`;
     painter.drawText(name, strip.left - 6, strip.top + rowHeight * (index + 0.5), style);
   }
-  const image = images.get("answer", thought.ticks, answer.size, (column, row) => {
+  const image = images.get("answer", thought.computedTicks, answer.size, (column, row) => {
     const strength = computeColourStrength(answer, answer.probability[column][row]);
     return [...getClassColour(answer.chosen[column][row]), strength];
   });
@@ -83,7 +83,7 @@ function prepareClasses(view, { size, shown }) {
   const keys = [[theme.certainty, "top answer"]];
   writeLegend(view, "answer", [...keys, [formatGradient(theme.amount), "probability, 0 to 100%", "band"]]);
   const many = size > shown.length ? ` The ${shown.length} most likely of ${size} answers are shown.` : "";
-  const when = thought.ticks > 1 ? ": bars at this tick, strip over all ticks" : "";
+  const when = thought.computedTicks > 1 ? ": bars at this tick, strip over all ticks" : "";
   parts["answer-caption"].textContent = `Probability of each answer${when}.${many}`;
 }
 
@@ -115,7 +115,7 @@ function layOutBars(painter, { thought }, answer) {
   const names = answer.shown.map((index) => painter.measureText(getLabel(answer, index), 12, 600));
   const longest = Math.max(...names, answer.size > answer.shown.length ? 62 : 0);
   const left = clamp(longest + 14, 24, painter.width * 0.32);
-  const stripWidth = thought.ticks > 1 ? clamp(painter.width * 0.28, 60, 260) : 0;
+  const stripWidth = thought.computedTicks > 1 ? clamp(painter.width * 0.28, 60, 260) : 0;
   return { left, width: painter.width - left - BAR_NUMBER_WIDTH - stripWidth - 4, stripWidth };
 }
 
@@ -144,7 +144,7 @@ function drawClassStrip(painter, view, { rows, shown }, { left, width, stripWidt
   const style = { colour: theme.muted, size: 11 };
   painter.drawText(`at tick ${tick}`, left, 8, { ...style, maxWidth: width + BAR_NUMBER_WIDTH });
   painter.drawText(ALL_TICKS, painter.width - stripWidth, 8, { ...style, maxWidth: stripWidth });
-  const image = images.get("answer", thought.ticks, shown.length, (column, row) => {
+  const image = images.get("answer", thought.computedTicks, shown.length, (column, row) => {
     return theme.amount[Math.round(readShare(rows[column][shown[row]]) * 255)];
   });
   const strip = { left: painter.width - stripWidth + 1, top: BARS_TOP + 1 };
@@ -157,7 +157,7 @@ function preparePositions(view, answer) {
   writeLegend(view, "answer", listClassKeys(answer));
   const strip = " Below: all positions (rows) over all ticks (columns).";
   view.parts["answer-caption"].textContent =
-    `One answer per position; stronger colour means higher probability.${view.thought.ticks > 1 ? strip : ""}`;
+    `One answer per position; stronger colour means higher probability.${view.thought.computedTicks > 1 ? strip : ""}`;
 }
 
 function describePositions({ tick }, answer) {
@@ -190,7 +190,7 @@ function drawPositions(view, answer) {
   const cellWidth = clamp(Math.max(...widths, 8) + 14, isFew ? 52 : 24, 84);
   const width = parts.answer.clientWidth;
   const { places, rows } = layOutCells(size, names ? (thought.input.group ?? 1) : 1, cellWidth, width);
-  const height = computeStripHeight(thought.ticks, size);
+  const height = computeStripHeight(thought.computedTicks, size);
   const strip = { left: STRIP_GUTTER, top: rows * rowHeight + 22, width: width - STRIP_GUTTER - 2, height };
   const painter = new Painter(parts.answer, theme, strip.top + strip.height + 6);
   const cell = { width: cellWidth, height: rowHeight, fontSize, shorten, names };
@@ -218,7 +218,7 @@ function select({ answer, stack }) {
 }
 
 function prepare(view, answer) {
-  view.parts["answer-title"].textContent = view.thought.ticks > 1 ? "Answer by tick" : "Answer";
+  view.parts["answer-title"].textContent = view.thought.computedTicks > 1 ? "Answer by tick" : "Answer";
   (answer.kind === "classes" ? prepareClasses : preparePositions)(view, answer);
 }
 

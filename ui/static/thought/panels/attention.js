@@ -95,6 +95,16 @@ export function drawAttentionOverlay(painter, { thought, theme }, weights, { lef
   painter.context.drawImage(overlay, left, top, width, height);
 }
 
+/**
+ * Select the picture that attention moves over, unless a panel of the task shows it.
+ *
+ * @param {import("../parse-record.js").Thought} thought - The thought.
+ * @returns {object | null} The picture.
+ */
+export function selectLook({ input, attention, routes, schedule, iterations }) {
+  return input?.kind === "picture" && attention && !routes && !schedule && iterations > 1 ? input : null;
+}
+
 // --- over a picture ---
 
 /**
@@ -125,7 +135,7 @@ function drawPictureAttention(view) {
   const { thought, tick, theme, parts } = view;
   const { input, attention, schedule } = thought;
   const ratio = schedule ? 1 : input.height / input.width;
-  const layout = layOutHeads(parts.attention.clientWidth, ratio, attention.shown, Boolean(thought.routes));
+  const layout = layOutHeads(parts.attention.clientWidth, ratio, attention.shown, isShownOnStage(thought));
   const { big, left, top, columns, side } = layout;
   const rowHeight = side * ratio + LABEL_HEIGHT + 2;
   const height = Math.max(big * ratio, top + Math.ceil(attention.shown / columns) * rowHeight) + 2;
@@ -144,6 +154,11 @@ function drawPictureAttention(view) {
     const label = side < 50 ? String(head + 1) : `head ${head + 1}`;
     painter.drawText(label, x, y + LABEL_HEIGHT / 2, { size: 11, colour: theme.muted });
   }
+}
+
+/** Return whether another panel shows the picture with the attention of all heads. */
+function isShownOnStage(thought) {
+  return Boolean(thought.routes ?? selectLook(thought));
 }
 
 /**
@@ -222,7 +237,7 @@ function prepare(view, { heads, shown }) {
   const { thought, theme, parts } = view;
   writeLegend(view, "attention", [[formatGradient(theme.warm), "attention", "band"]]);
   const more = heads > shown ? ` The first ${shown} of ${heads} heads are shown.` : "";
-  const images = thought.routes ? "each head." : "all heads (large) and each head (small).";
+  const images = isShownOnStage(thought) ? "each head." : "all heads (large) and each head (small).";
   parts["attention-caption"].textContent =
     thought.input.kind === "picture"
       ? `Attention at this tick: ${images}${more}`

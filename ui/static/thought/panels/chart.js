@@ -7,10 +7,11 @@ import { clamp, isNumber } from "../../common/validate.js";
 import { drawPicture } from "../images.js";
 import { writeLegend } from "../panel.js";
 
-const PLOT_HEIGHT = 264;
+const PLOT_HEIGHT = 240;
 const PHASE_ROW_HEIGHT = 24;
 const MARGIN = { left: 14, leftWithEnergy: 44, right: 40, top: 38, bottom: 36 };
 const CERTAINTY_LABELS = [0, 0.25, 0.5, 0.75, 1];
+const THRESHOLD_REACH = 9; // pixels between a pointer and the line that it takes hold of
 
 /**
  * Build a scale of round numbers around all values. Values that are nearly equal do not look far apart.
@@ -36,12 +37,12 @@ export function buildEnergyScale(values) {
  * @param {import("../parse-record.js").Thought} thought - The thought.
  * @param {number} x - Pixels from the left edge of the canvas.
  * @param {number} width - Width of the canvas in pixels.
- * @returns {number} The tick, from 1 to the last one that was used.
+ * @returns {number} The tick, from 1 to the last one that was computed.
  */
 export function findTickAt(thought, x, width) {
   const left = getLeftMargin(thought);
   const share = (x - left) / (width - left - MARGIN.right);
-  return clamp(Math.ceil(share * thought.iterations), 1, thought.ticks);
+  return clamp(Math.ceil(share * thought.iterations), 1, thought.computedTicks);
 }
 
 function getLeftMargin({ energy }) {
@@ -49,35 +50,62 @@ function getLeftMargin({ energy }) {
 }
 
 /**
- * @typedef {object} Plot
- * @property {Painter} painter - Draws.
- * @property {import("../panel.js").ThoughtView} view - What is shown.
+ * @typedef {object} ChartLayout
  * @property {number} left - Left edge of the plot; likewise `right`, `top` and `bottom`.
  * @property {number} rowHeight - Height of the row of phases below the plot.
  * @property {(tick: number) => number} toX - Middle of a tick.
  * @property {Record<string, (value: number) => number>} toY - Height of a value, by quantity.
- * @property {{quantity: string, level: number, y: number}[]} thresholds - Lines of the halting policy.
+ * @property {Record<string, (y: number) => number>} toLevel - Value at a height within the plot, by quantity.
+ * @property {{quantity: string, level: number, y: number, index: number}[]} thresholds - Lines of the halting policy that can be drawn.
  * @property {{min: number, max: number, labels: number[]} | null} scale - Scale of energies.
+ *
+ * @typedef {ChartLayout & {painter: Painter, view: import("../panel.js").ThoughtView}} Plot
  */
 
-function buildPlot(view) {
-  const { thought, theme, parts } = view;
+/**
+ * Lay out the chart of a thought.
+ *
+ * @param {import("../parse-record.js").Thought} thought - The thought.
+ * @param {number} width - Width of the canvas in pixels.
+ * @returns {ChartLayout} Edges and scales.
+ */
+export function layOutChart(thought, width) {
   const { energy, schedule, iterations, thresholds } = thought;
   const rowHeight = schedule ? PHASE_ROW_HEIGHT : 0;
-  const painter = new Painter(parts.chart, theme, PLOT_HEIGHT + rowHeight);
-  const [left, right] = [getLeftMargin(thought), painter.width - MARGIN.right];
+  const [left, right] = [getLeftMargin(thought), width - MARGIN.right];
   const [top, bottom] = [MARGIN.top, PLOT_HEIGHT - MARGIN.bottom];
   const energyLevels = thresholds.filter(({ quantity }) => quantity === "energy").map(({ level }) => level);
   const scale = energy && buildEnergyScale([...energy, ...energyLevels]);
   const toX = (tick) => left + ((tick - 0.5) / iterations) * (right - left);
   const certaintyToY = (value) => bottom - value * (bottom - top);
+  const toCertainty = (y) => clamp((bottom - y) / (bottom - top), 0, 1);
   const toY = {
     certainty: certaintyToY,
     energy: (value) => certaintyToY((value - scale.min) / (scale.max - scale.min)),
   };
-  const known = thresholds.filter(({ quantity }) => quantity === "certainty" || (quantity === "energy" && energy));
-  const levels = known.map(({ quantity, level }) => ({ quantity, level, y: toY[quantity](level) }));
-  return { painter, view, left, right, top, bottom, rowHeight, toX, toY, thresholds: levels, scale };
+  const toLevel = { certainty: toCertainty, energy: (y) => scale.min + toCertainty(y) * (scale.max - scale.min) };
+  const levels = thresholds.map(({ quantity, level }, index) => ({ quantity, level, index }));
+  const known = levels.filter(({ quantity }) => quantity === "certainty" || (quantity === "energy" && energy));
+  const lines = known.map((line) => ({ ...line, y: toY[line.quantity](line.level) }));
+  return { left, right, top, bottom, rowHeight, toX, toY, toLevel, thresholds: lines, scale };
+}
+
+/**
+ * Return the threshold that a pointer takes hold of.
+ *
+ * @param {ChartLayout} layout - The layout of the chart.
+ * @param {number} y - Pixels from the upper edge of the canvas.
+ * @returns {{quantity: string, level: number, y: number, index: number} | null} The nearest one; null if none is near.
+ */
+export function findThresholdNear({ thresholds }, y) {
+  const near = thresholds.filter((line) => Math.abs(line.y - y) <= THRESHOLD_REACH);
+  return near.sort((first, second) => Math.abs(first.y - y) - Math.abs(second.y - y))[0] ?? null;
+}
+
+function buildPlot(view) {
+  const { thought, theme, parts } = view;
+  const painter = new Painter(parts.chart, theme, PLOT_HEIGHT + (thought.schedule ? PHASE_ROW_HEIGHT : 0));
+  return { painter, view, ...layOutChart(thought, painter.width) };
 }
 
 function draw(view) {
@@ -157,7 +185,7 @@ function drawEnergyAxis(plot) {
   painter.drawText("energy", 2, 8, { colour, size: 11 });
 }
 
-/** Hatch the ticks that halting left unused, so that they read as absent and not as zero. */
+/** Hatch the ticks after the halting tick: the model did not need them. */
 function drawUnusedTicks({ painter, view, toX, right, top, bottom, thresholds }) {
   const { thought, isPlaying, theme } = view;
   const unused = thought.iterations - thought.ticks;
@@ -170,7 +198,8 @@ function drawUnusedTicks({ painter, view, toX, right, top, bottom, thresholds })
   painter.context.clip();
   painter.withAlpha(0.16, () => drawHatching(painter, left - height, right, top, bottom));
   painter.context.restore();
-  const text = width > 96 ? `${formatCount(unused, "tick")} saved` : "saved";
+  const word = thought.verdict === "gave up" ? "not spent" : "saved";
+  const text = width > 96 ? `${formatCount(unused, "tick")} ${word}` : word;
   const rows = [0.5, 0.3, 0.7].map((share) => top + share * height);
   const y = rows.find((row) => thresholds.every((threshold) => Math.abs(threshold.y - row) > 24));
   const style = { align: "center", colour: theme.muted, halo: true };
@@ -187,7 +216,7 @@ function drawHatching(painter, from, to, top, bottom) {
   }
 }
 
-/** Draw a line with a mark a tick; what comes after the current tick is pale, and is left out while it plays. */
+/** Draw a line with a mark a tick; what comes after the current tick or after the halting tick is pale, and is left out while it plays. */
 function drawSeries({ painter, view, toX, toY }, values, quantity) {
   const { thought, tick, isPlaying, theme } = view;
   const points = values.map((value, index) => [toX(index + 1), toY[quantity](value)]);
@@ -197,8 +226,9 @@ function drawSeries({ painter, view, toX, toY }, values, quantity) {
     painter.strokeLine(known, theme[quantity], 2);
     for (const point of isCrowded ? known.slice(-1) : known) drawMark(painter, point, quantity, theme[quantity]);
   };
-  if (!isPlaying && tick < thought.ticks) painter.withAlpha(0.3, () => drawPart(points.slice(tick - 1)));
-  drawPart(points.slice(0, tick));
+  const lastClear = Math.min(tick, thought.ticks);
+  if (!isPlaying && lastClear < points.length) painter.withAlpha(0.3, () => drawPart(points.slice(lastClear - 1)));
+  drawPart(points.slice(0, lastClear));
 }
 
 function drawMark(painter, [x, y], quantity, colour) {
@@ -264,15 +294,17 @@ function drawInputTicks({ painter, view, toX, left, right: end, top, bottom }) {
 
 // --- in words ---
 
-function prepare(view, { energy, ticks, iterations, answerTick }) {
+function prepare(view, { energy, ticks, computedTicks, iterations, answerTick, thresholds }) {
   const { theme, parts } = view;
   const quantities = energy ? "Energy and certainty" : "Certainty";
+  const unused = computedTicks > ticks ? "Pale and hatched: what would have followed." : "Hatched: ticks not computed.";
   parts["chart-title"].textContent = `${quantities}${iterations > 1 ? " by tick" : ""}`;
   parts["chart-caption"].textContent = [
     energy ? "Energy: the model's learned estimate of what more thinking would gain. Low means stop." : "",
     "Certainty: how concentrated the answer is on one option. High does not mean correct.",
-    ticks < iterations ? "Hatched: ticks not computed." : "",
+    ticks < iterations ? unused : "",
     answerTick < ticks ? `The answer is that of tick ${answerTick}.` : "",
+    thresholds.length ? "Drag a dashed line to stop earlier or later." : "",
   ]
     .filter(Boolean)
     .join(" ");
@@ -294,8 +326,8 @@ export function describeChange(name, values) {
 
 function describe(_, { energy, certainty, ticks }) {
   const changes = energy
-    ? `${describeChange("Energy", energy)} and ${describeChange("certainty", certainty)}`
-    : describeChange("Certainty", certainty);
+    ? `${describeChange("Energy", energy.slice(0, ticks))} and ${describeChange("certainty", certainty.slice(0, ticks))}`
+    : describeChange("Certainty", certainty.slice(0, ticks));
   return `${changes} over ${formatCount(ticks, "tick")}`;
 }
 

@@ -97,7 +97,7 @@ function drawBar(painter, left, bottom, height, colour) {
 // --- the staircase: ticks to the right, numbers upwards ---
 
 function drawStairs(painter, { thought, tick, theme }, box, values, emitted) {
-  const step = (box.right - box.left) / thought.ticks;
+  const step = (box.right - box.left) / thought.computedTicks;
   const toX = (at) => box.left + (at - 0.5) * step;
   const least = Math.min(...values);
   const range = Math.max(...values) - least || 1;
@@ -108,7 +108,7 @@ function drawStairs(painter, { thought, tick, theme }, box, values, emitted) {
   const points = emitted.map((emission) => [toX(emission.tick), toY(emission.value)]);
   painter.strokeLine(points, theme.muted, 1, [2, 3]);
   const tickStep = findTickStep(26 / step);
-  for (let at = tickStep; at <= thought.ticks; at += tickStep) {
+  for (let at = tickStep; at <= thought.computedTicks; at += tickStep) {
     painter.drawText(String(at), toX(at), box.bottom + 11, { align: "center", size: 11, colour: theme.muted });
   }
   const occupied = points.map(([x, y]) => ({ left: x - 5, right: x + 5, y }));

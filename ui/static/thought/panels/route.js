@@ -3,10 +3,15 @@
 import { Painter } from "../../common/canvas.js";
 import { BLUE } from "../../common/colour.js";
 import { formatCount } from "../../common/format.js";
+import { getEarlierRoute } from "../../common/journey.js";
 import { clamp, readArray, readInteger } from "../../common/validate.js";
 import { drawPicture } from "../images.js";
 import { MAX_POSITIONS } from "../limits.js";
 import { drawAttentionOverlay, sumHeadWeights } from "./attention.js";
+
+const [MIN_SIDE, MAX_SIDE] = [220, 480];
+const EARLIER_COLOUR = "#E69F00"; // orange of Okabe and Ito
+const SCREEN_SHARE = 0.44; // of the height of the screen, so that the controls below are seen
 
 /**
  * Parse routes.
@@ -45,14 +50,17 @@ function countSteps(route) {
 
 function prepare({ thought, parts }) {
   const attention = thought.attention ? " Glow: attention." : "";
-  parts["route-caption"].textContent = `Blue: the path predicted at this tick. Ring: start; star: goal.${attention}`;
+  const earlier = getEarlierRoute().length ? " Orange: the parts before it." : "";
+  const caption = `Blue: the path predicted at this tick.${earlier} Ring: start; star: goal.${attention}`;
+  parts["route-caption"].textContent = caption;
 }
 
 function draw(view, routes) {
   const { thought, tick, theme, parts } = view;
   const { input } = thought;
   const ratio = input.height / input.width;
-  const width = Math.min(parts.route.clientWidth, 420, 480 / ratio);
+  const side = clamp(window.innerHeight * SCREEN_SHARE, MIN_SIDE, MAX_SIDE);
+  const width = Math.min(parts.route.clientWidth, side, side / ratio);
   const height = width * ratio;
   const painter = new Painter(parts.route, theme, height + 26);
   const left = (painter.width - width) / 2;
@@ -61,9 +69,16 @@ function draw(view, routes) {
     drawAttentionOverlay(painter, view, sumHeadWeights(thought.attention, tick), { left, top: 0, width, height });
   }
   const route = routes[tick - 1];
+  drawEarlierParts(painter, left, width / input.width);
   drawPath(painter, input, route, left, width / input.width);
   const text = `tick ${tick}: ${countSteps(route)}${reachesGoal(route, input.goal) ? ", goal reached" : ""}`;
   painter.drawText(text, painter.width / 2, height + 15, { align: "center", weight: 600 });
+}
+
+/** Draw the parts of the route before the start was moved. */
+function drawEarlierParts(painter, left, cell) {
+  const points = getEarlierRoute().map(([row, column]) => [left + (column + 0.5) * cell, (row + 0.5) * cell]);
+  if (points.length) painter.strokeLine(points, EARLIER_COLOUR, clamp(cell * 0.34, 2, 7));
 }
 
 function drawPath(painter, { start, goal }, route, left, cell) {

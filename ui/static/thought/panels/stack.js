@@ -93,7 +93,7 @@ function layOut(width, { size, depths }, ticks) {
 
 function draw(view, stack) {
   const { thought, tick, theme, parts } = view;
-  const layout = layOut(parts.stack.clientWidth, stack, thought.ticks);
+  const layout = layOut(parts.stack.clientWidth, stack, thought.computedTicks);
   const { places, rows, profile, block, strip } = layout;
   const painter = new Painter(parts.stack, theme, strip.top + strip.height + 6);
   const [verdict, details] = describeVerdict(thought.answer, stack, tick);
