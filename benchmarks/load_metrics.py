@@ -85,17 +85,28 @@ def summarise_usage(samples_by_run: list[list[dict[str, float]]]) -> dict[str, f
     }
 
 
-def compute_ratios(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """Return for each number of visitors the ratio of batching to no batching.
+def compute_ratios(
+    rows: list[dict[str, Any]], key: str = "batching", base: str = "off", other: str = "on"
+) -> list[dict[str, float]]:
+    """Return for each number of visitors the ratio of the other side to the base.
 
     Higher is better for the answers per second, lower for the latencies.
+
+    Args:
+        rows: metrics of both sides.
+        key: key of the rows that tells the sides apart.
+        base: its value for the base.
+        other: its value for the other side.
     """
-    rows_without = {row["visitors"]: row for row in rows if row["batching"] == "off"}
-    rows_with = {row["visitors"]: row for row in rows if row["batching"] == "on"}
-    pairs = [(rows_without[visitors], row) for visitors, row in rows_with.items() if visitors in rows_without]
+    base_rows = {row["visitors"]: row for row in rows if row[key] == base}
+    other_rows = {row["visitors"]: row for row in rows if row[key] == other}
+    pairs = [(base_rows[visitors], row) for visitors, row in other_rows.items() if visitors in base_rows]
     return [
-        {"visitors": on["visitors"], "thoughts_per_second": on["thoughts_per_second"] / off["thoughts_per_second"]}
-        | {name: on["thought"][name] / off["thought"][name] for name in ("p50", "p95", "p99", "max")}
-        for off, on in pairs
-        if off["thought"]["n"] and on["thought"]["n"]
+        {
+            "visitors": row["visitors"],
+            "thoughts_per_second": row["thoughts_per_second"] / base_row["thoughts_per_second"],
+        }
+        | {name: row["thought"][name] / base_row["thought"][name] for name in ("p50", "p95", "p99", "max")}
+        for base_row, row in pairs
+        if base_row["thought"]["n"] and row["thought"]["n"]
     ]

@@ -16,6 +16,13 @@ from training.tasks.splits import TEST
 
 SAMPLES_PER_CHECKPOINT = 200
 CANVAS_SIZE_PX = 280  # size of a drawing on the page
+# Buttons whose click runs a prediction on the server, by kind of input; those of version 0.1.0 last.
+SERVER_BUTTONS = {
+    "drawing": ("ask-server-drawing", "think-drawing"),
+    "upload": ("ask-server-upload", "think-upload"),
+    "text": ("ask-server-sequence", "think-text"),
+}
+FOLLOW_BUTTON = "follow-prediction"  # shows the further ticks of a long prediction; version 0.1.0 has none
 NUM_REQUEST_VALUES = 3  # inputs of a run button that a request replaces: input, checkpoint and policy
 
 
@@ -28,31 +35,66 @@ def build_plan(config: dict[str, Any], checkpoints: list[str], pause: list[float
         pause: minimum and maximum seconds between two requests of a visitor.
 
     Returns:
-        on_load: calls that the page makes when it loads. requests: inputs, each with its call and the correct answer. pause: the
-        argument.
+        on_load: calls to the server that the page makes when it loads. requests: inputs, each with its call and the correct answer. follow:
+        the call that waits for the result of a long prediction. pause: the argument.
+    """
+    calls_by_button = {
+        button_id: call | {"other_values": values[NUM_REQUEST_VALUES:]}
+        for trigger, button_id, call, values, _ in iterate_calls(config)
+        if trigger == "click"
+    }
+    calls = {kind: find_call(kind, calls_by_button) for kind in SERVER_BUTTONS}
+    requests = [request for name in checkpoints for request in iterate_requests(name, calls)]
+    follow = calls_by_button.get(FOLLOW_BUTTON)
+    return {"on_load": build_load_calls(config), "requests": requests, "follow": follow, "pause": pause}
+
+
+def build_load_calls(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the calls to the server that a page makes when it loads."""
+    return [
+        call | {"data": values, "queue": is_queued}
+        for trigger, _, call, values, is_queued in iterate_calls(config)
+        if trigger == "load"
+    ]
+
+
+def iterate_calls(config: dict[str, Any]) -> Iterator[tuple[str, str | None, dict[str, Any], list[Any], bool]]:
+    """Yield the calls to the server that a page can make.
+
+    Args:
+        config: the Gradio configuration.
+
+    Yields:
+        Name of the event, element id of its component, the call, the initial values of its inputs, and whether it is queued.
     """
     props = {component["id"]: component["props"] for component in config["components"]}
-    on_load = []
-    calls_by_button: dict[str, dict[str, Any]] = {}
     for event in config["dependencies"]:
+        if not event["backend_fn"]:  # the browser computes it
+            continue
         for target_id, trigger in event["targets"]:
             call = {"fn_index": event["id"], "trigger_id": target_id}
-            initial_values = [props[component_id].get("value") for component_id in event["inputs"]]
-            if trigger == "load":
-                on_load.append(call | {"data": initial_values, "queue": event["queue"]})
-            elif trigger == "click":
-                button_id = props[target_id].get("elem_id")
-                calls_by_button[button_id] = call | {"other_values": initial_values[NUM_REQUEST_VALUES:]}
-    requests = [request for name in checkpoints for request in iterate_requests(name, calls_by_button)]
-    return {"on_load": on_load, "requests": requests, "pause": pause}
+            values = [props[component_id].get("value") for component_id in event["inputs"]]
+            yield trigger, props.get(target_id, {}).get("elem_id"), call, values, event["queue"]
 
 
-def iterate_requests(name: str, calls_by_button: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def find_call(kind: str, calls_by_button: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the call that runs a prediction of an input of this kind on the server.
+
+    Raises:
+        SystemExit: The page has no such button.
+    """
+    names = SERVER_BUTTONS[kind]
+    if (name := next((name for name in names if name in calls_by_button), None)) is None:
+        raise SystemExit(f"The page has none of the buttons {', '.join(names)}, which ask the server to predict.")
+    return calls_by_button[name]
+
+
+def iterate_requests(name: str, calls: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield held-out samples of a bundled checkpoint; images alternate between drawings and uploads.
 
     Args:
         name: name of the checkpoint.
-        calls_by_button: for each run button of the page the call that it makes.
+        calls: for each kind of input the call that runs it on the server.
 
     Raises:
         SystemExit: The checkpoint does not exist, or its task has no inputs that a visitor can enter.
@@ -68,9 +110,9 @@ def iterate_requests(name: str, calls_by_button: dict[str, dict[str, Any]]) -> I
     for index, (value, answer) in enumerate(samples):
         is_image = value.startswith("data:")
         is_upload = is_image and index % 2 == 1
-        button_id = "run-upload" if is_upload else "run-drawing" if is_image else "run-text"
+        kind = "upload" if is_upload else "drawing" if is_image else "text"
         request = {"checkpoint": name, "policy": policy, "value": value, "answer": answer, "is_upload": is_upload}
-        yield request | calls_by_button[button_id]
+        yield request | calls[kind]
 
 
 def iterate_digit_inputs(task: Task, generator: torch.Generator) -> Iterator[tuple[str, int]]:

@@ -3,9 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+from training.former_recipes import find_former_recipe
+
 ROOT = Path(__file__).parents[1]
 
 
 def find_recipe(metrics: dict[str, Any]) -> Path:
-    """Return the recipe that a checkpoint was trained with."""
-    return ROOT / next(word for word in metrics["training"]["command"].split() if word.endswith(".yaml"))
+    """Return the recipe that a checkpoint was trained with, or the one that has replaced it."""
+    command = metrics["training"]["command"]
+    if former := find_former_recipe(command):
+        return ROOT / "configs" / f"{former.successor}.yaml"
+    return ROOT / next(word for word in command.split() if word.endswith(".yaml"))

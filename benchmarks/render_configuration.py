@@ -23,14 +23,19 @@ A run is configured by a YAML recipe with the groups below. A recipe in `configs
 any setting can be overridden on the command line by its dotted name, for example `optim.lr=5e-4`. Unknown names, values outside
 the bounds, NaN and infinity are errors that name the setting, the value and the remedy.
 
+The column *name* is what the form of the page calls a setting.
+
 The column *resume* states whether a setting may change when a run is resumed ([training.md](training.md#resume-with-other-settings));
 settings of `model` are fixed.
+
+A recipe may have `stages`, a list of overrides of `task`, `model`, `loss`, `optim` and parts of `train`
+([training.md](training.md#stages-and-initial-weights)); `stages.2.optim.lr=5e-4` overrides a setting of the second one.
 
 Environment variables of the app are listed in [GUIDE_HF.md](../GUIDE_HF.md#8-run-it-on-your-own-computer).
 """
 RUN_GROUPS: dict[str, tuple[type[Settings], str]] = {
     "loss": (LossConfig, "Loss of the answer, and kind and loss of the energy."),
-    "optim": (OptimConfig, "AdamW with linear warm-up and cosine decay."),
+    "optim": (OptimConfig, "AdamW with linear warm-up, an optional constant phase and cosine decay."),
     "train": (TrainConfig, "The training loop."),
     "finalize": (FinalizeConfig, "What happens after the last step: fit the energy head, choose thresholds, evaluate."),
     "publish": (PublishConfig, "Publication on the Hugging Face Hub."),
@@ -52,10 +57,10 @@ def render_run_settings() -> Iterator[str]:
     """Yield the sections of the settings of a run, without task and model."""
     yield "## Top level\n"
     yield "Class `RunConfig` in `training/config.py`.\n"
-    yield render_table("", {name: RunConfig.model_fields[name] for name in ("task", "model", "init_from")})
+    yield render_table("", {name: RunConfig.model_fields[name] for name in ("task", "model", "init_from", "stages")})
     for name, (settings_class, summary) in RUN_GROUPS.items():
         yield f"## `{name}`\n"
-        yield f"{summary} Class `{settings_class.__name__}` in `training/config.py`.\n"
+        yield f"{summary} Class `{settings_class.__name__}` in `training/setting_groups.py`.\n"
         yield render_table(f"{name}.", settings_class.model_fields)
 
 
@@ -96,11 +101,12 @@ def render_table(prefix: str, fields: dict[str, FieldInfo]) -> str:
         fields: Settings by name.
     """
     has_rules = prefix != "model."
-    columns = ["setting", "type", "default", "bounds", *(["resume"] if has_rules else []), "description"]
+    columns = ["setting", "name", "type", "default", "bounds", *(["resume"] if has_rules else []), "description"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, info in fields.items():
         cells = (
             f"`{prefix}{name}`",
+            info.title or "",
             format_type(info.annotation),
             format_default(info),
             format_bounds(info),

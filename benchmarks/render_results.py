@@ -2,7 +2,7 @@
 
     python -m benchmarks.render_results [--check]
 
-Measured tables of README.md and docs/results.md, and the comments at the top of the recipes, come from `metrics.json` and
+Measured tables of README.md, docs/results.md and docs/experiments.md, and the comments at the top of the recipes, come from `metrics.json` and
 `halting.json` of the bundled checkpoints and from the files of the benchmarks. docs/configuration.md comes from the
 settings classes. `--check` writes nothing and fails if a file is out of date.
 """
@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import browser_engine, maze_pictures
+from benchmarks import browser_engine, first_answer, maze_pictures, sampler_speed, taught_parity
+from benchmarks.browser_visit_metrics import render_browser_visits
 from benchmarks.confidence import render_table as render_confidence_table
 from benchmarks.halting.markdown import render_table
 from benchmarks.image_files import render_summary
@@ -22,9 +23,12 @@ from benchmarks.paths import ROOT, find_recipe
 from benchmarks.render_configuration import render_configuration
 from benchmarks.training_cost import render_training_cost
 from ctm.checkpoint import MODEL_CARD_NAME, count_weights
-from ctm.config import infer_model_type
+from ctm.config import SCHEDULED_BACKBONE, get_backbone_type, infer_model_type
+from training.config import read_recipe
+from training.former_recipes import find_former_recipe
 from training.model_card import format_accuracy, format_auroc, render_checkpoint_card
 from training.tasks.registry import get_task_types
+from training.training_cost import format_flops, format_processor_time
 
 NOT_MEASURED = "Not measured yet."
 MODEL_TYPE_NAMES = {"ctm": "CTM", "lstm": "LSTM", "ff": "feed-forward"}
@@ -55,12 +59,60 @@ def build_checkpoints_table() -> str:
             continue
         lines += [format_evaluation_row(folder, evaluation) for evaluation in metrics["evaluations"]]
         train = metrics["training"]
+        former = find_former_recipe(train["command"])
         notes.append(
-            f"- **{folder.name}**: `{train['command']}`, seed {train['seed']}, {train['steps']:,} steps on "
-            f"{train['hardware']}{format_init_from(train)}. Measured {metrics['date']}; "
-            f"default policy `{metrics['evaluations'][0]['policy']}`."
+            f"- **{folder.name}**: {format_command(train)}, seed {train['seed']}, {train['steps']:,} steps on "
+            f"{train['hardware']}{format_init_from(train)}. {format_cost(folder, train)} Measured {metrics['date']}; "
+            f"default policy `{metrics['evaluations'][0]['policy']}`.{f' {former.describe()}' if former else ''}"
         )
     return "\n".join([*lines, "", *notes])
+
+
+def format_command(train: dict[str, Any]) -> str:
+    """Return the command of a training; that of the recipe with its stage, if the recipe of the training is no longer a file.
+
+    Args:
+        train: Entry `training` of `metrics.json`.
+    """
+    former = find_former_recipe(train["command"])
+    if former and not former.stage:
+        return f"recipe `{former.name}` of 0.1"
+    return (
+        f"`python -m training train configs/{former.successor}.yaml train.device=cpu`"
+        if former
+        else f"`{train['command']}`"
+    )
+
+
+def format_cost(folder: Path, train: dict[str, Any]) -> str:
+    """Return processor time and floating-point operations of a training, as sentences; a dash for what is not known.
+
+    Args:
+        folder: Directory of the checkpoint.
+        train: Entry `training` of its `metrics.json`.
+    """
+    flops = find_flops(folder, train)
+    origin = " (of one step, times the steps)" if flops is not None and "flops" not in train else ""
+    return f"Processor time {format_processor_time(train.get('processor_seconds'))}, operations {format_flops(flops)}{origin}."
+
+
+def find_flops(folder: Path, train: dict[str, Any]) -> float | None:
+    """Return the floating-point operations of a training; None if they are not known.
+
+    Operations that the run did not record are those of one step times the number of steps. That is exact: all batches of
+    these trainings have one shape, which determines the operations, unless the ticks depend on the content of the input.
+
+    Args:
+        folder: Directory of the checkpoint.
+        train: Entry `training` of its `metrics.json`.
+    """
+    if "flops" in train:
+        return train["flops"]
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    if get_backbone_type(config) == SCHEDULED_BACKBONE:
+        return None
+    rows = read_benchmark("training_cost").get("rows", [])
+    return next((row["flops_per_step"] * train["steps"] for row in rows if row["checkpoint"] == folder.name), None)
 
 
 def format_init_from(train: dict[str, Any]) -> str:
@@ -122,15 +174,12 @@ def build_comparison_table() -> str:
         "| task | model | parameters | steps | training | held-out split | n | halted accuracy | mean ticks | best fixed tick |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    costs = {row["checkpoint"]: row for row in read_benchmark("training_cost").get("rows", [])}
     for name, kind, folder, metrics in found:
         if name in compared:
-            cost = costs.get(folder.name)
-            flops = f"{cost['flops_per_step'] * cost['steps'] / 1e12:,.1f} TFLOP" if cost else "-"
             train, e = metrics["training"], metrics["evaluations"][0]
             lines.append(
                 f"| {name} | [{MODEL_TYPE_NAMES[kind]}](../checkpoints/{folder.name}) | {count_weights(folder):,} | {train['steps']:,} "
-                f"| {flops} | {e['split']} | {e['n']:,} | **{e['accuracy_halted']:.2%}** "
+                f"| {format_flops(find_flops(folder, train))} | {e['split']} | {e['n']:,} | **{e['accuracy_halted']:.2%}** "
                 f"| {e['mean_ticks']:.1f} of {e['iterations']} | {e['accuracy_best']:.2%} |"
             )
     return "\n".join(lines)
@@ -202,6 +251,12 @@ def build_browser_engine_table() -> str:
     return browser_engine.render_table(figures) if figures else NOT_MEASURED
 
 
+def build_first_answer_table() -> str:
+    """Build the table of the first answer after a touch, from the figures of `benchmarks.first_answer`."""
+    figures = read_benchmark(first_answer.RESULTS_NAME)
+    return first_answer.render_table(figures) if figures else NOT_MEASURED
+
+
 def build_training_cost_table() -> str:
     """Build the table of the cost of training, from the figures of `benchmarks.training_cost`."""
     figures = read_benchmark("training_cost")
@@ -232,13 +287,15 @@ def build_load_table() -> str:
     if not (figures := read_benchmark("load")):
         return NOT_MEASURED
     lines = [
-        "| visitors | batching | predictions per second | p50 latency | p95 latency | p99 latency | page load (p50) | peak memory |",
-        "|---|---|---|---|---|---|---|---|",
+        "| version | visitors | batching | predictions per second | p50 latency | p95 latency | p99 latency | page load (p50) "
+        "| peak memory |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in figures["rows"]:
+        name = f"{row.get('version', 'current')} | {row['visitors']} | {row['batching']}"
         half, most, nearly_all = (f"{row['thought'][name]:,.0f} ms" for name in ("p50", "p95", "p99"))
         lines.append(
-            f"| {row['visitors']} | {row['batching']} | {row['thoughts_per_second']:.1f} | {half} | {most} | {nearly_all} "
+            f"| {name} | {row['thoughts_per_second']:.1f} | {half} | {most} | {nearly_all} "
             f"| {row['page']['p50']:,.0f} ms | {row['server']['peak_mib_after']:,.0f} MiB |"
         )
     errors = sum(sum(row["errors"].values()) for row in figures["rows"])
@@ -250,6 +307,12 @@ def build_load_table() -> str:
         f"share with the server, torch {figures['torch']}.",
     ]
     return "\n".join(lines)
+
+
+def build_browser_visits_table() -> str:
+    """Build the table of what visitors cost whose browsers compute, from the figures of `benchmarks.browser_visits`."""
+    figures = read_benchmark("browser_visits")
+    return render_browser_visits(figures) if figures else NOT_MEASURED
 
 
 def build_maze_pictures_table() -> str:
@@ -297,6 +360,18 @@ def fill_sections(text: str, sections: Mapping[str, Callable[[], str]], file_nam
     return text
 
 
+def build_taught_parity_table() -> str:
+    """Build the comparison of parity models that were trained with and without auxiliary losses."""
+    path = ROOT / "benchmarks/taught_parity.json"
+    return taught_parity.render_table(json.loads(path.read_text("utf-8"))) if path.is_file() else NOT_MEASURED
+
+
+def build_sampler_table() -> str:
+    """Build the table of the speed of the samplers."""
+    path = ROOT / "benchmarks/sampler_speed.json"
+    return sampler_speed.render_table(json.loads(path.read_text("utf-8"))) if path.is_file() else NOT_MEASURED
+
+
 MEASURED_SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # document -> name of a section -> its text
     "README.md": {"models": build_models_table},
     "docs/results.md": {
@@ -311,15 +386,24 @@ MEASURED_SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # document -> na
         "speed": build_speed_table,
         "onnx": build_onnx_table,
         "browser engine": build_browser_engine_table,
+        "first answer": build_first_answer_table,
         "load": build_load_table,
+        "browser visits": build_browser_visits_table,
         "image files": build_image_files_table,
         "photos": build_photos_table,
     },
+    "docs/experiments.md": {"taught parity": build_taught_parity_table, "samplers": build_sampler_table},
 }
 
 
-def update_recipe_header(text: str, metrics: dict[str, Any]) -> str:
-    """Return a recipe whose opening comment states the command and the measured figures."""
+def update_recipe_header(text: str, metrics: dict[str, Any], recipe: Path) -> str:
+    """Return a recipe whose opening comment states the command and the measured figures.
+
+    Args:
+        text: The recipe.
+        metrics: Content of the `metrics.json` of a checkpoint that was trained with it, or with a recipe that it replaces.
+        recipe: Path of the recipe.
+    """
     train, lines = metrics["training"], text.splitlines()
     body = lines[next(index for index, line in enumerate(lines) if not line.startswith("#")) :]
     claims = [
@@ -327,12 +411,28 @@ def update_recipe_header(text: str, metrics: dict[str, Any]) -> str:
         f"{e['iterations']} ticks on average ({e['policy']}); best fixed tick {e['accuracy_best']:.2%}"
         for e in metrics["evaluations"]
     ]
+    former = find_former_recipe(train["command"])
+    command = f"python -m training train {recipe.relative_to(ROOT)} train.device=cpu" if former else train["command"]
     head = [
-        f"# {train['command']}",
-        f"# Measured {metrics['date']} on held-out samples, after {train['steps']:,} steps on {train['hardware']}, "
-        f"seed {train['seed']}:",
+        f"# {command}",
+        f"# Measured {metrics['date']} on held-out samples, after {train['steps']:,} steps{format_stage(train, recipe)} on "
+        f"{train['hardware']}, seed {train['seed']}:",
     ]
     return "\n".join([*head, *claims, *body]) + "\n"
+
+
+def format_stage(train: dict[str, Any], recipe: Path) -> str:
+    """Return which stages of a recipe the steps of a training are: all, or one that was a run of its own; "" for one stage.
+
+    Args:
+        train: Entry `training` of `metrics.json`.
+        recipe: Path of the recipe.
+    """
+    num_stages = len(read_recipe(recipe).stages)
+    if "stages" in train or not num_stages:
+        return f" in {train['stages']} stages" if "stages" in train else ""
+    former = find_former_recipe(train["command"])
+    return f" of stage {former.stage if former else num_stages} of {num_stages}"
 
 
 def render_files() -> dict[Path, str]:
@@ -345,7 +445,9 @@ def render_files() -> dict[Path, str]:
     for path in sorted(ROOT.glob("checkpoints/*/metrics.json")):
         metrics = json.loads(path.read_text("utf-8"))
         recipe = find_recipe(metrics)
-        files[recipe] = update_recipe_header(recipe.read_text("utf-8"), metrics)
+        former = find_former_recipe(metrics["training"]["command"])
+        if not former or former.stage:
+            files[recipe] = update_recipe_header(recipe.read_text("utf-8"), metrics, recipe)
         files[path.parent / MODEL_CARD_NAME] = render_checkpoint_card(path.parent)
     return files
 

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.paths import ROOT, find_recipe
 from benchmarks.speed import get_processor_name
 from ctm.checkpoint import load
 from training.config import RunConfig, read_recipe
+from training.flops import count_flops, count_prediction_flops
 from training.tasks import build_task
 from training.tasks.splits import VALIDATION, make_generator
 from training.trainer import Trainer
@@ -31,22 +31,18 @@ RESULT_FILE = ROOT / "benchmarks" / "training_cost.json"
 
 
 def load_run_config(checkpoint_dir: Path) -> RunConfig:
-    """Return the settings that a bundled checkpoint was trained with, on the CPU."""
+    """Return the settings that a bundled checkpoint was trained with, on the CPU; those of its last stage if it had several."""
     training = json.loads((checkpoint_dir / "metrics.json").read_text("utf-8"))["training"]
     settings = training.get("settings")
     config = RunConfig.parse(settings) if settings else read_recipe(find_recipe({"training": training}))
-    return config.with_overrides({"train.device": "cpu", "train.seed": training["seed"]})
+    return config.with_overrides({"train.device": "cpu", "train.seed": training["seed"]}).last_stage
 
 
-@torch.inference_mode()
-def count_prediction_flops(checkpoint_dir: Path) -> int:
-    """Count the floating-point operations of one prediction with all ticks."""
+def count_sample_flops(checkpoint_dir: Path) -> int:
+    """Count the floating-point operations of the prediction of one validation sample with all ticks."""
     checkpoint = load(checkpoint_dir)
-    task = build_task(checkpoint.task)
-    batch = task.sample(VALIDATION, 1, make_generator("training cost", VALIDATION))
-    with FlopCounterMode(display=False) as counter:
-        checkpoint.model(batch.inputs)
-    return counter.get_total_flops()
+    batch = build_task(checkpoint.task).sample(VALIDATION, 1, make_generator("training cost", VALIDATION))
+    return count_prediction_flops(checkpoint.model, batch.inputs)
 
 
 def measure_checkpoint(checkpoint_dir: Path, num_steps: int) -> dict[str, Any]:
@@ -59,8 +55,7 @@ def measure_checkpoint(checkpoint_dir: Path, num_steps: int) -> dict[str, Any]:
     trainer = Trainer(load_run_config(checkpoint_dir))
     trainer.prepare()
     batches = trainer.iterate_batches()
-    with FlopCounterMode(display=False) as counter:
-        trainer.train_step(batches)
+    flops_per_step = count_flops(lambda: trainer.train_step(batches))
     seconds = []
     for _ in range(num_steps):
         start_time = time.process_time()
@@ -70,9 +65,9 @@ def measure_checkpoint(checkpoint_dir: Path, num_steps: int) -> dict[str, Any]:
         "checkpoint": checkpoint_dir.name,
         "steps": training["steps"],
         "batch_size": trainer.config.train.batch_size * trainer.config.train.gradient_accumulation_steps,
-        "flops_per_step": counter.get_total_flops(),
+        "flops_per_step": flops_per_step,
         "cpu_s_per_step": statistics.median(seconds),
-        "flops_per_prediction": count_prediction_flops(checkpoint_dir),
+        "flops_per_prediction": count_sample_flops(checkpoint_dir),
     }
 
 
@@ -107,7 +102,7 @@ def main() -> None:
     parser.add_argument("--save", action="store_true", help=f"write {RESULT_FILE.relative_to(ROOT)}")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    names = args.checkpoint or [path.name for path in sorted((ROOT / "checkpoints").iterdir())]
+    names = args.checkpoint or sorted(path.parent.name for path in (ROOT / "checkpoints").glob("*/config.json"))
     rows, skipped = [], []
     for name in names:
         try:

@@ -20,6 +20,7 @@ from training.energy.features import EnergyHeadDataset, collect_energy_features,
 from training.energy.fitting import with_energy_head
 from training.energy.losses import ENERGY_HEAD_PREFIX
 from training.evaluation import build_split_batches, evaluate_curves
+from training.former_recipes import find_former_recipe
 from training.tasks import Task, build_task
 from training.tasks.splits import VALIDATION
 
@@ -79,18 +80,14 @@ class FrozenModel:
         return json.loads((self.checkpoint_dir / "metrics.json").read_text("utf-8"))["training"]
 
     def build_training_command(self, seed: int) -> str:
-        """Return the command that trains such a model with another seed; two if it was initialised from another run."""
-        training = self.training_metadata
-        run_dir = f"runs/{self.name}-seed{seed}"
-        command = f"{training['command']} train.seed={seed}"
-        match Path(training.get("init_from", "")).parts:
-            case ("runs", initial_run, _):
-                initial_run_dir = f"{run_dir}-first"
-                initial_command = (
-                    f"python -m training train configs/{initial_run}.yaml train.seed={seed} --run-dir {initial_run_dir}"
-                )
-                return f"{initial_command} && {command} init_from={initial_run_dir}/checkpoint --run-dir {run_dir}"
-        return f"{command} --run-dir {run_dir}"
+        """Return the command that trains such a model with another seed.
+
+        A recipe with stages trains from nothing, so it replaces the commands that trained one stage each.
+        """
+        command = self.training_metadata["command"]
+        if former := find_former_recipe(command):
+            command = f"python -m training train configs/{former.successor}.yaml train.device=cpu"
+        return f"{command} train.seed={seed} --run-dir runs/{self.name}-seed{seed}"
 
     def get_cache_path(self, name: str) -> Path:
         """Return the path of a cached file of this model."""
@@ -161,7 +158,7 @@ def find_frozen_models(names: Sequence[str], num_seeds: int) -> Iterator[FrozenM
 def list_comparable_checkpoints() -> list[str]:
     """List the bundled checkpoints that run several ticks and give a whole answer at each."""
     names = []
-    for checkpoint_dir in sorted((ROOT / "checkpoints").iterdir()):
+    for checkpoint_dir in sorted(path.parent for path in (ROOT / "checkpoints").glob("*/config.json")):
         config, task = (json.loads((checkpoint_dir / name).read_text("utf-8")) for name in ("config.json", "task.json"))
         if config.get("iterations", 1) > 1 and not build_task(task, config).get_spec().ctc_length:
             names.append(checkpoint_dir.name)
