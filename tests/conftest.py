@@ -11,6 +11,10 @@ os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", CPU_CORES="1")  # be
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import type_checks
+
+type_checks.install()  # before the packages are imported
+
 SLOW = "slow"
 SLOWEST_TEST_FILES = (  # run first, so that all workers end at about the same time
     "test_scheduler",

@@ -38,7 +38,7 @@ TICKS_TOLERANCE = 0.2
 # --- names of 0.1.0 and current names -----------------------------------------------------------------------------
 
 
-LATER_SETTINGS = {"max_unreadable_rate"}  # of tasks, added after 0.1.0
+LATER_SETTINGS = {"max_unreadable_rate", "share_full", "even_lengths"}  # of tasks, added after 0.1.0
 DEFAULT_POLICY_FIGURES = ("policy", "mean_ticks", "accuracy_halted")
 RENAMED_SETTINGS = {  # 0.1.0 -> current
     "loss.trunk": "loss.tick_reduction",
@@ -84,7 +84,20 @@ RENAMED_TASK_SETTINGS = {
     },
 }
 # Settings that 0.1.0 did not have, with the values that keep its behaviour.
-NEW_SETTINGS: dict[str, dict[str, Any]] = {"train": {"report_to": "none"}, "publish": {"example_images": False}}
+NEW_SETTINGS: dict[str, dict[str, Any]] = {
+    "loss": {
+        "pace_delay": 3,
+        "pace_ticks": None,
+        "attention_loss_weight": 0.0,
+        "probe_loss_weight": 0.0,
+        "auxiliary_loss_share": 0.7,
+    },
+    "optim": {"decay_start": 0.0, "fused": False},
+    "train": {"report_to": "none", "token_init": "default", "prefetch": 0, "compile": False},
+    "finalize": {"eval_samples": 4_096},
+    "publish": {"example_images": False, "static_space": ""},
+}
+NEW_TOP_LEVEL_SETTINGS: dict[str, Any] = {"stages": []}
 RENAMED_INIT_MODES = {"fitting": "matching", "grown": "expand"}
 
 
@@ -111,6 +124,8 @@ def to_current_settings(settings: dict[str, Any]) -> dict[str, Any]:
     for group, defaults in NEW_SETTINGS.items():
         if group in current:
             current[group] |= defaults
+    if "train" in current:  # more than a part of the settings
+        current |= NEW_TOP_LEVEL_SETTINGS
     return current
 
 

@@ -221,11 +221,10 @@ def test_frozen_models_are_listed_and_missing_ones_are_reported(monkeypatch, tmp
         "seed 2 is left out; to train it: train small train.seed=2 --run-dir runs/small-seed2"
         in capsys.readouterr().out
     )
-    training = {"command": "train wide", "init_from": "runs/small/checkpoint"}
+    training = {"command": "python -m training train configs/chain-on.yaml", "init_from": "runs/chain/checkpoint"}
     (tmp_path / "checkpoints/small/metrics.json").write_text(json.dumps({"training": training}))
     assert frozen_models.FrozenModel("small", 0, tmp_path / "checkpoints/small").build_training_command(1) == (
-        "python -m training train configs/small.yaml train.seed=1 --run-dir runs/small-seed1-first && "
-        "train wide train.seed=1 init_from=runs/small-seed1-first/checkpoint --run-dir runs/small-seed1"
+        "python -m training train configs/chain.yaml train.device=cpu train.seed=1 --run-dir runs/small-seed1"
     )
 
 

@@ -9,16 +9,13 @@ import pytest
 
 from benchmarks import render_results
 from benchmarks.load_metrics import LoadTestResult, compute_metrics, compute_percentiles, compute_ratios
-from benchmarks.load_plan import build_plan, iterate_requests
+from benchmarks.load_plan import SERVER_BUTTONS, build_plan, iterate_requests
 from ctm.checkpoint import load
 from tests.paths import ROOT
 from training.tasks import build_task
 from ui.services.image_decoding import decode_image
 
-CALLS_BY_BUTTON = {
-    name: {"fn_index": index, "trigger_id": 10 + index}
-    for index, name in enumerate(["run-drawing", "run-upload", "run-text"])
-}
+CALLS = {name: {"fn_index": index, "trigger_id": 10 + index} for index, name in enumerate(SERVER_BUTTONS)}
 USAGE_SAMPLE = {"time": 0.0, "cpu": 0.0, "peak_mib": 400.0, "threads": 5, "files": 9}
 
 
@@ -45,7 +42,7 @@ def test_importing_the_load_test_does_not_import_gevent():
 
 @pytest.mark.parametrize("name", ["digits", "parity-16", "arithmetic"])
 def test_requests_are_reproducible_and_accepted_by_the_task(name):
-    requests, repeated_requests = ([*iterate_requests(name, CALLS_BY_BUTTON)] for _ in range(2))
+    requests, repeated_requests = ([*iterate_requests(name, CALLS)] for _ in range(2))
     assert requests == repeated_requests and len({request["value"] for request in requests}) > 100
     task = build_task(load(ROOT / "checkpoints" / name).task)
     for request in requests[:20]:
@@ -59,25 +56,33 @@ def test_requests_are_reproducible_and_accepted_by_the_task(name):
 
 def test_an_unknown_checkpoint_is_rejected():
     with pytest.raises(SystemExit, match="no bundled checkpoint gone"):
-        list(iterate_requests("gone", CALLS_BY_BUTTON))
+        list(iterate_requests("gone", CALLS))
 
 
 def test_plan_has_the_load_and_run_calls_of_the_page():
     config = {
         "components": [
-            {"id": 1, "props": {"elem_id": "run-text"}},
+            {"id": 0, "props": {"elem_id": "run-text"}},
+            {"id": 1, "props": {"elem_id": "ask-server-sequence"}},
+            {"id": 4, "props": {"elem_id": "ask-server-drawing"}},
+            {"id": 5, "props": {"elem_id": "ask-server-upload"}},
             {"id": 2, "props": {"value": "a"}},
             {"id": 3, "props": {}},
         ],
         "dependencies": [
-            {"id": 7, "targets": [[1, "click"], [2, "submit"]], "inputs": [2], "queue": True},
-            {"id": 8, "targets": [[0, "load"]], "inputs": [2, 3], "queue": False},
+            {"id": 5, "targets": [[0, "load"]], "inputs": [3], "queue": False, "backend_fn": False},
+            {"id": 6, "targets": [[0, "click"]], "inputs": [2], "queue": True, "backend_fn": False},
+            {"id": 7, "targets": [[1, "click"], [2, "submit"]], "inputs": [2], "queue": True, "backend_fn": True},
+            {"id": 8, "targets": [[0, "load"]], "inputs": [2, 3], "queue": False, "backend_fn": True},
+            {"id": 9, "targets": [[4, "click"], [5, "click"]], "inputs": [2], "queue": True, "backend_fn": True},
         ],
     }
     plan = build_plan(config, ["parity-16"], [0, 1])
     assert plan["on_load"] == [{"fn_index": 8, "trigger_id": 0, "data": ["a", None], "queue": False}]
     assert {(request["fn_index"], request["trigger_id"]) for request in plan["requests"]} == {(7, 1)}
     assert json.loads(json.dumps(plan)) == plan
+    with pytest.raises(SystemExit, match="none of the buttons ask-server-drawing, think-drawing"):
+        build_plan({**config, "dependencies": config["dependencies"][:-1]}, ["parity-16"], [0, 1])
 
 
 def test_percentiles_of_many_one_and_no_values():
@@ -125,6 +130,8 @@ def test_ratios_compare_batching_with_no_batching():
         many_visitors["visitors"] == 9 and many_visitors["thoughts_per_second"] == 2.0 and many_visitors["p95"] == 0.5
     )
     assert compute_ratios(rows[2:]) == []
+    versions = [row | {"version": {"off": "baseline", "on": "current"}[row["batching"]]} for row in rows]
+    assert compute_ratios(versions, "version", "baseline", "current") == compute_ratios(rows)
 
 
 @pytest.mark.slow
@@ -139,4 +146,6 @@ def test_short_load_test_serves_all_visitors_without_errors(tmp_path, monkeypatc
     assert (single_visitor["visitors"], two_visitors["visitors"], two_visitors["page"]["n"]) == (1, 2, 2)
     assert two_visitors["errors"] == {} and two_visitors["thought"]["n"] > 1 and two_visitors["right"] > 0.5
     monkeypatch.setattr(render_results, "ROOT", tmp_path)
-    assert "| 2 | on |" in render_results.build_load_table() and "0 errors" in render_results.build_load_table()
+    assert (
+        "| current | 2 | on |" in render_results.build_load_table() and "0 errors" in render_results.build_load_table()
+    )

@@ -8,7 +8,8 @@ import torch
 
 from ctm import ContinuousThoughtMachine, CTMConfig
 from inference import Engine, Recorder, parse
-from inference.dynamic_batcher import DynamicBatcher, PendingRequest
+from inference.batched_unroll import PendingRequest
+from inference.dynamic_batcher import DynamicBatcher
 
 MODEL_CONFIG = {
     "iterations": 8,
@@ -49,11 +50,11 @@ class BatchBlocker:
         self.batch_sizes = []
         run_batch = batcher._run_batch
 
-        def run_when_released(batch):
-            self.batch_sizes.append(len(batch))
+        def run_when_released(batch, *deadline):
+            self.batch_sizes.append(len(batch.requests))
             self.entered_event.set()
             assert self.release_event.wait(20)
-            run_batch(batch)
+            return run_batch(batch, *deadline)
 
         batcher._run_batch = run_when_released
 

@@ -1,5 +1,7 @@
 """Tests of the engine against the full unroll: same ticks and answers for every policy."""
 
+from functools import cache
+
 import pytest
 import torch
 
@@ -99,20 +101,33 @@ def halt_row_by_row(policy, history: TickHistory, row: int, budget: int) -> tupl
     return budget, False
 
 
+@cache
+def unroll_in_double_precision(has_attention: bool) -> tuple:
+    """Return a model, its inputs, and their history and outputs.
+
+    Rounding depends on the batch size, and large weights amplify it: double precision.
+    """
+    model = make_model(**ATTENTION_CONFIG if has_attention else {}).double()
+    x = make_inputs(positions=5 if has_attention else 0).double()
+    return model, x, *unroll(model, x)
+
+
+@cache
+def halt_all_rows(policy_text: str, has_attention: bool) -> list[tuple[int, bool]]:
+    """Evaluate a policy on every sample; see `halt_row_by_row`."""
+    _, x, history, _ = unroll_in_double_precision(has_attention)
+    return [halt_row_by_row(parse(policy_text), history, row, 12) for row in range(len(x))]
+
+
 @pytest.mark.parametrize("policy_text", POLICIES)
 @pytest.mark.parametrize(
     "has_attention, num_slots",
     [(False, 99), (True, 99), (True, 8), (False, 5), (True, 1)],
 )
 def test_engine_equals_replaying_the_full_unroll_sample_by_sample(policy_text, has_attention, num_slots):
-    policy = parse(policy_text)
-    # Rounding depends on the batch size, and large weights amplify it: double precision.
-    model = make_model(**ATTENTION_CONFIG if has_attention else {}).double()
-    x = make_inputs(positions=5 if has_attention else 0).double()
-    history, outputs = unroll(model, x)
-    result = Engine(model, policy, max_batch_slots=num_slots).run(x)
-    for row in range(len(x)):
-        tick, is_halted_by_policy = halt_row_by_row(policy, history, row, 12)
+    model, x, history, outputs = unroll_in_double_precision(has_attention)
+    result = Engine(model, parse(policy_text), max_batch_slots=num_slots).run(x)
+    for row, (tick, is_halted_by_policy) in enumerate(halt_all_rows(policy_text, has_attention)):
         answer_tick = tick if is_halted_by_policy else int(history.certainty[row].mean(1).argmax()) + 1
         assert result.ticks[row] == tick
         assert result.answer_tick[row] == answer_tick

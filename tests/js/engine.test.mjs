@@ -6,6 +6,7 @@ import { readConfig } from "../../ui/static/ctm/config.js";
 import { Engine } from "../../ui/static/ctm/engine.js";
 import { EngineHost } from "../../ui/static/ctm/engine-host.js";
 import { readHalting } from "../../ui/static/ctm/metadata.js";
+import { BrowserPipeline } from "../../ui/static/ctm/pipeline.js";
 import { parsePolicy } from "../../ui/static/ctm/policy-parser.js";
 import { Recorder } from "../../ui/static/ctm/recorder.js";
 import { parseSafetensors } from "../../ui/static/ctm/weights.js";
@@ -209,6 +210,23 @@ test("a host loads a checkpoint and posts ticks and the result of a thought", as
   assert.ok(Math.abs(result.probabilities[0] + result.probabilities[1] - 1) < 1e-6);
 });
 
+test("a record continues after the halting tick if the request says so", async () => {
+  const { host, messages } = createHost();
+  await host.handle({ type: "load", id: 1, files: readFiles("parity-16") });
+  const request = { type: "predict", checkpoint: 1, input: "1011001" };
+  await host.handle({ ...request, id: 2, policy: "ticks=3" });
+  await host.handle({ ...request, id: 3, policy: "ticks=3", continuesAfterHalt: true, reportsTicks: true });
+  await host.handle({ ...request, id: 4, policy: "ticks=40", continuesAfterHalt: true });
+  const [halted, continued, complete] = messages.filter(({ type }) => type === "record").map(({ record }) => record);
+  assert.equal(messages.filter(({ type }) => type === "tick").length, 3, "ticks after the halt are not reported");
+  const { continuation, ...rest } = continued;
+  const withoutOwn = ({ id, milliseconds, ...record }) => record;
+  assert.deepEqual(withoutOwn(rest), withoutOwn(halted), "the record itself is the same");
+  assert.equal(continuation.ticks, 40);
+  for (const key of Object.keys(continuation)) assert.deepEqual(continuation[key], complete[key], key);
+  assert.equal(complete.continuation, undefined, "nothing follows the last tick");
+});
+
 test("a host runs thoughts of one model one after the other", async () => {
   const { host, messages } = createHost();
   await host.handle({ type: "load", id: 1, files: readFiles("mazes-15") });
@@ -241,7 +259,7 @@ test("a host cancels a thought between ticks and answers errors in one sentence"
     [{ type: "think", checkpoint: 1, ...input, policy: "nonsense" }, /is not a halting rule/],
     [{ type: "think", checkpoint: 1, values: [1], shape: [1] }, /numbers and a shape/],
     [{ type: "load", files: { "config.json": new Uint8Array(3) } }, /config\.json is not valid JSON/],
-    [{ type: "sing" }, /knows load, think, predict, cancel and unload/],
+    [{ type: "sing" }, /knows load, think, predict, inside, cancel and unload/],
     [undefined, /knows load/],
   ];
   for (const [request, pattern] of wrong) {
@@ -252,4 +270,28 @@ test("a host cancels a thought between ticks and answers errors in one sentence"
   await host.handle({ type: "unload", checkpoint: 1 });
   await host.handle({ type: "think", id: 6, checkpoint: 1, ...input });
   assert.match(messages.at(-1).message, /not loaded/);
+});
+
+/** Return a worker of this process. */
+function createWorker() {
+  const listeners = [];
+  const host = new EngineHost((data) => {
+    for (const listener of listeners) listener({ data });
+  });
+  return {
+    addEventListener: (type, listener) => type === "message" && listeners.push(listener),
+    postMessage: (message) => host.handle(message),
+    terminate() {},
+  };
+}
+
+test("a prediction that was aborted before it started does not replace the newer one in the inside view", async () => {
+  const pipeline = await BrowserPipeline.load({ name: "parity-16", files: readFiles("parity-16"), createWorker });
+  const signal = AbortSignal.abort();
+  const record = await pipeline.run("1011001", "ticks=3");
+  await assert.rejects(pipeline.run("1011001", "ticks=3", { signal }), { name: "AbortError" });
+  const answer = await pipeline.inspect(record.id, { what: "neuron", neuron: 3 });
+  assert.ok(Object.keys(answer).length > 0);
+  await pipeline.run("101", "ticks=3");
+  await assert.rejects(pipeline.inspect(record.id, { what: "neuron", neuron: 3 }), /no longer in memory/);
 });

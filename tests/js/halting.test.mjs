@@ -2,6 +2,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { getAccuracyRange, getCurveColour, isDashed, layOutFrame } from "../../ui/static/halting/chart.js";
 import {
+  buildCurvesFigure,
+  buildReliabilityFigure,
+  formatCurvesCsv,
+  formatReliabilityCsv,
+} from "../../ui/static/halting/figures.js";
+import {
   findBestAccuracy,
   findCorner,
   getFirstBudget,
@@ -10,6 +16,7 @@ import {
   roundBudget,
 } from "../../ui/static/halting/parse.js";
 import { describeCurves, describeLevel, describeReliability } from "../../ui/static/halting/tables.js";
+import { THEME } from "./browser-stubs.mjs";
 
 const VALUE = {
   iterations: 6,
@@ -155,4 +162,16 @@ test("unknown curves have a default colour", () => {
   assert.equal(getCurveColour("energy"), "var(--energy)");
   assert.equal(getCurveColour("constructor"), "var(--fixed)");
   assert.deepEqual(["fixed", "energy", "toString"].map(isDashed), [true, false, false]);
+});
+
+test("the figures for plotly.js have all curves, the rules, the budget and the groups of answers", () => {
+  const view = parseHalting(VALUE);
+  const { data, layout } = buildCurvesFigure(view, THEME, (name) => `colour of ${name}`, 2.5);
+  assert.deepEqual([data[0].line.color, data[0].x.at(-1)], ["colour of energy", 6]);
+  assert.deepEqual(data.at(-1).text, ["1", "2"]);
+  assert.deepEqual([layout.shapes[0].x0, layout.xaxis.range], [2.5, [1, 6]]);
+  const reliability = buildReliabilityFigure(view.bins, THEME, "red");
+  assert.deepEqual(reliability.data[0].customdata, [10, 790]);
+  assert.equal(formatCurvesCsv(view).split("\n")[1], "energy,1,0.8,-1");
+  assert.equal(formatReliabilityCsv(view).split("\n")[2], "0.99,0.98,790");
 });

@@ -17,7 +17,14 @@ import {
   parseAttention,
   sumHeadWeights,
 } from "../../ui/static/thought/panels/attention.js";
-import { buildEnergyScale, chartPanel, describeChange, findTickAt } from "../../ui/static/thought/panels/chart.js";
+import {
+  buildEnergyScale,
+  chartPanel,
+  describeChange,
+  findThresholdNear,
+  findTickAt,
+  layOutChart,
+} from "../../ui/static/thought/panels/chart.js";
 import { ctcPanel, findRoomBeside, parseEmissions } from "../../ui/static/thought/panels/ctc.js";
 import { inputPanel } from "../../ui/static/thought/panels/input.js";
 import { parseRoutes, reachesGoal, routePanel } from "../../ui/static/thought/panels/route.js";
@@ -169,13 +176,34 @@ test("the energy scale has round labels and a minimum size", () => {
   assert.ok(Number.isFinite(buildEnergyScale([1e30, -1e30]).max));
 });
 
-test("the tick under the pointer is clamped to the used ticks", () => {
-  const thought = { ticks: 3, iterations: 10, energy: null };
+test("the tick under the pointer is clamped to the computed ticks", () => {
+  const thought = { ticks: 2, computedTicks: 3, iterations: 10, energy: null };
   assert.equal(findTickAt(thought, 14 + 1, 154), 1);
   assert.equal(findTickAt(thought, 14 + 25, 154), 3);
   assert.equal(findTickAt(thought, 9999, 154), 3);
   assert.equal(findTickAt(thought, -50, 154), 1);
   assert.equal(findTickAt({ ...thought, energy: [1] }, 44 + 15, 184), 2);
+});
+
+test("a pointer takes hold of the nearest threshold line, and its height is a level", () => {
+  const thresholds = [
+    { quantity: "energy", level: -3 },
+    { quantity: "certainty", level: 0.9 },
+    { quantity: "margin", level: 0.5 },
+  ];
+  const thought = { ticks: 3, computedTicks: 3, iterations: 5, energy: [1, -2, -4], schedule: null, thresholds };
+  const layout = layOutChart(thought, 300);
+  assert.deepEqual(
+    layout.thresholds.map(({ index }) => index),
+    [0, 1],
+    "a margin has no axis",
+  );
+  for (const { quantity, level, y, index } of layout.thresholds) {
+    assert.equal(findThresholdNear(layout, y + 4).index, index);
+    assert.ok(Math.abs(layout.toLevel[quantity](y) - level) < 1e-9);
+  }
+  assert.equal(findThresholdNear(layout, layout.top - 30), null);
+  assert.deepEqual([layout.toLevel.certainty(-999), layout.toLevel.certainty(9999)], [1, 0]);
 });
 
 test("a change is described as fell, rose or stayed", () => {

@@ -4,7 +4,7 @@
  * Usage: node run-tasks.mjs DIRECTORY. `jobs.json` is a list of jobs, `results.json` gets one result per job:
  *
  * - {task, describe}: attributes of a task.
- * - {task, seeds}: a generated input per seed; the pixels of job N and seed S are in `N-S.rgba`.
+ * - {task, seeds, difficulty}: a generated input per seed, of a difficulty if there is one; the pixels of job N and seed S are in `N-S.rgba`.
  * - {task, raw, answers}: a parsed input and the given answers to it, or the error. A raw image is {file, width, height} with RGBA
  *   bytes; the values of the tensor of job N are in `N.bin`.
  * - {call, args}: the result of one of `FUNCTIONS`.
@@ -43,13 +43,20 @@ const FUNCTIONS = {
 
 function describeTask(task) {
   const { name, title, inputType, supportsDrawing, supportsGeneration, inputHint, inputEditor, spec, labels } = task;
-  const { statesResult, hasNaturalInputs, sentencePositions, examples } = task;
-  const flags = { supportsDrawing, supportsGeneration, statesResult, hasNaturalInputs, sentencePositions };
+  const { statesResult, hasNaturalInputs, sentencePositions, examples, difficultyName } = task;
+  const flags = {
+    supportsDrawing,
+    supportsGeneration,
+    statesResult,
+    hasNaturalInputs,
+    sentencePositions,
+    difficultyName,
+  };
   return { name, title, inputType, inputHint, inputEditor, spec, labels, examples, ...flags };
 }
 
-function generate(task, seed, index) {
-  const input = task.generateInput(seed);
+function generate(task, seed, index, difficulty) {
+  const input = task.generateInput(seed, difficulty);
   if (typeof input === "string") return input;
   writeFileSync(join(directory, `${index}-${seed}.rgba`), input.data);
   return { width: input.width, height: input.height };
@@ -88,7 +95,7 @@ function run(job, index) {
   if (job.call) return FUNCTIONS[job.call](...job.args);
   const task = buildTask(job.task, { digitImages });
   if (job.describe) return describeTask(task);
-  if (job.seeds) return job.seeds.map((seed) => generate(task, seed, index));
+  if (job.seeds) return job.seeds.map((seed) => generate(task, seed, index, job.difficulty ?? null));
   return parse(job, task, index);
 }
 

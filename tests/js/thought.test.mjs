@@ -1,16 +1,21 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
+  describeEstimate,
   describeInterimAnswer,
   describeQuantities,
+  describeTick,
   describeVerdict,
   findLargest,
   getLabel,
+  replaceThreshold,
 } from "../../ui/static/thought/describe.js";
 import { formatCsv } from "../../ui/static/thought/export.js";
 import { fillPixels } from "../../ui/static/thought/images.js";
+import { findKeyAction } from "../../ui/static/thought/keyboard.js";
 import { fitGrid, layOutCells } from "../../ui/static/thought/layout.js";
 import { parseRecord, selectClasses } from "../../ui/static/thought/parse-record.js";
+import { distributePanels } from "../../ui/static/thought/stage.js";
 
 const encode = (bytes) => Buffer.from(bytes).toString("base64");
 
@@ -40,6 +45,87 @@ test("the answer of a tick is named while it is not final", () => {
   assert.deepEqual(thought.labels, ["3", "7"]);
   assert.equal(describeInterimAnswer(thought, 1), "At tick 1: 3?");
   assert.equal(describeInterimAnswer(parseRecord(createRecord()), 1), "", "an old record has no answers by tick");
+});
+
+test("ticks after the halting tick come from the continuation", () => {
+  const continuation = {
+    ticks: 4,
+    certainty: [0.2, 0.9, 0.5, 0.4],
+    energy: [1, -1, 0, 0],
+    labels_by_tick: ["3", "7", "7", "1"],
+  };
+  const thought = parseRecord(createRecord({ labels_by_tick: ["3", "7"], continuation }));
+  assert.deepEqual([thought.ticks, thought.computedTicks, thought.iterations], [2, 4, 5]);
+  assert.deepEqual(thought.energy, [1, -1, 0, 0]);
+  assert.equal(describeInterimAnswer(thought, 4), "Had it gone on to tick 4: 1");
+  assert.equal(describeTick(thought, 4), "Tick 4, after the stop at 2");
+  assert.equal(describeTick(thought, 2), "Tick 2 of 2 (limit 5)");
+  assert.equal(formatCsv(thought).trim().split("\n").length, 3, "the download has the ticks that were used");
+  for (const invalid of [
+    null,
+    [],
+    { ticks: 1, certainty: [1] },
+    { ticks: 9 },
+    { ticks: "4", certainty: [1, 1, 1, 1] },
+  ]) {
+    assert.equal(parseRecord(createRecord({ continuation: invalid })).computedTicks, 2);
+  }
+});
+
+test("an estimate is one sentence with the policy and the samples", () => {
+  const estimate = { accuracy: 0.984, mean_ticks: 4.1, n: 4096 };
+  const thought = parseRecord(createRecord({ policy: "energy<-3", estimate }));
+  assert.equal(
+    describeEstimate(thought),
+    "With energy<-3: about 98.4% correct in 4.1 ticks on average (4,096 calibration samples).",
+  );
+  assert.equal(describeEstimate(parseRecord(createRecord({ estimate: { accuracy: "high" } }))), "");
+});
+
+test("a dragged threshold replaces its number in the policy", () => {
+  assert.equal(replaceThreshold("energy<-3.704", "energy", -3.704, -2.123456), "energy<-2.123");
+  const combined = "certainty.min>0.5&energy<-1e+09|ticks=5";
+  assert.equal(replaceThreshold(combined, "certainty", 0.5, 0.75), "certainty.min>0.75&energy<-1e+09|ticks=5");
+  assert.equal(replaceThreshold(combined, "energy", -1e9, -4), "certainty.min>0.5&energy<-4|ticks=5");
+  assert.equal(replaceThreshold("energy<-3", "energy", -4, -2), null, "another threshold");
+  assert.equal(replaceThreshold("margin>0.5", "certainty", 0.5, 0.6), null);
+});
+
+test("keys move through the ticks unless what has the focus needs them", () => {
+  const press = (key, selectors = [], changes = {}) => {
+    const matches = (list) => list.split(", ").some((selector) => selectors.includes(selector));
+    const target = { matches, closest: (list) => (matches(list) ? {} : null) };
+    return findKeyAction({ key, target, ...changes }, { contains: () => true });
+  };
+  assert.deepEqual(
+    ["ArrowLeft", "End", " ", "P", "h", "x"].map((key) => press(key)),
+    ["back", "last", "play", "certain", "halt", null],
+  );
+  assert.equal(press("h", ["input"]), null, "a field takes letters");
+  assert.equal(press(" ", ["button"]), null, "Space presses a button");
+  assert.equal(press("h", ["button"]), "halt");
+  assert.equal(press("ArrowLeft", ["input[type=range]"]), null, "the slider has arrows of its own");
+  assert.equal(press("p", ["input[type=range]"]), "certain");
+  assert.equal(press("p", [], { ctrlKey: true }), null);
+  assert.equal(press("p", [], { defaultPrevented: true }), null);
+});
+
+test("the panel of the task is on the stage, and the others follow below", () => {
+  const thought = parseRecord(createRecord({ p_correct: null }));
+  assert.deepEqual(distributePanels(thought), { stage: ["answer"], below: [] });
+  const picture = { kind: "picture", width: 1, height: 1, channels: 1, data: encode([7]) };
+  const activity = { neurons: 1, of: 1, data: encode([1, 2]) };
+  const attention = { heads: 1, map: [1, 1], data: encode([9, 9]) };
+  const looking = parseRecord(createRecord({ p_correct: null, input: picture, activity, attention }));
+  assert.deepEqual(distributePanels(looking), { stage: ["look", "answer"], below: ["attention", "activity"] });
+  const routes = [
+    [0, 0],
+    [0, 0],
+  ];
+  const walking = parseRecord(createRecord({ p_correct: null, input: picture, activity, attention, routes }));
+  assert.deepEqual(distributePanels(walking), { stage: ["route"], below: ["answer", "attention", "activity"] });
+  const items = parseRecord(createRecord({ p_correct: null, input: { kind: "sequence", items: ["1"] }, attention }));
+  assert.deepEqual(distributePanels(items), { stage: ["answer", "attention"], below: [] });
 });
 
 test("a record without ticks is null", () => {

@@ -11,6 +11,7 @@ from inference.halting.thresholds import replay
 from inference.tick_history import TickHistory
 from training.data.maze import MOVES, WAIT
 from training.decoding import CTCDecoder, PerTickDecoder
+from training.losses import TickReduction
 from training.tasks import make_task
 from training.tasks.splits import TEST, make_generator
 
@@ -44,7 +45,7 @@ def test_ctc_loss_is_the_negative_log_probability_of_all_alignments():
     probability = sum(
         math.prod(probabilities[label, tick].item() for tick, label in enumerate(labels)) for labels in alignments
     )
-    loss = CTCDecoder(2).loss(logits, target, torch.zeros(1, 4), "two_tick", None, 0.0)
+    loss = CTCDecoder(2).loss(logits, target, torch.zeros(1, 4), TickReduction())
     # PyTorch divides the loss by the length of the target.
     assert loss.item() == pytest.approx(-math.log(probability) / 2, rel=1e-5)
 
@@ -65,7 +66,7 @@ def test_per_tick_decoder_returns_the_choices_unchanged():
 def test_solved_maze_metric_implies_that_the_moves_reach_the_goal():
     task = make_task({"kind": "mazes", "side": 7, "route": 10})
     generator = make_generator("walk")
-    samples = [task._sample_maze(TEST, generator) for _ in range(60)]
+    (samples,) = task._sample_mazes(TEST, 60, [generator])
     targets = task._build_batch([maze for maze, _ in samples], [route for _, route in samples]).targets
     any_moves = torch.randint(len(MOVES), targets.shape, generator=generator)
     chosen = torch.where(torch.rand(targets.shape, generator=generator) < 0.95, targets, any_moves)

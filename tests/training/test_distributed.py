@@ -121,9 +121,9 @@ def test_nan_loss_in_one_process_ends_all_processes(tmp_path):
     """The loss is NaN in the second process alone, at the ninth step; the sixth is saved."""
     run_dir = RunDir(tmp_path / "run")
     program = (
-        "import os, training.decoding as decoding; real, count = decoding.reduce_tick_losses, iter(range(99))\n"
+        "import os, training.losses as losses; real, count = losses.reduce_tick_losses, iter(range(99))\n"
         "is_second = os.environ['RANK'] == '1'\n"
-        "decoding.reduce_tick_losses = lambda *a: real(*a) * (float('nan') if next(count) == 8 and is_second else 1)"
+        "losses.reduce_tick_losses = lambda *a: real(*a) * (float('nan') if next(count) == 8 and is_second else 1)"
     )
     code, output = wait_for_exit(start_two_processes(make_config(), run_dir.path, program=program))
     assert code == 1 and run_dir.read_outcome()["reason"] == "nan", output

@@ -2,9 +2,6 @@
 
 import errno
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +10,7 @@ import yaml
 from safetensors import SafetensorError
 
 from ctm.checkpoint import load
-from tests.paths import ROOT
+from tests.command_process import CommandProcess
 from tests.training.test_trainer import TINY_RECIPE
 from training.failures import classify_failure
 from training.run_dir import RunDir
@@ -66,10 +63,8 @@ def train(tmp_path: Path, *overrides: str, prelude: str = "") -> tuple[RunDir, i
     recipe = tmp_path / "tiny.yaml"
     run = tmp_path / "run"
     recipe.write_text(yaml.safe_dump(TINY_RECIPE | {"finalize": {"fit_samples": 0}}))
-    program = f"{prelude}\nimport sys\nfrom training.__main__ import main\nmain(sys.argv[1:])"
-    command = [sys.executable, "-c", program, "train", str(recipe), "--run-dir", str(run), *overrides]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, env=os.environ)
-    return RunDir(run), result.returncode, result.stdout + result.stderr
+    code, output = CommandProcess("train", recipe, "--run-dir", run, *overrides, prelude=prelude).wait()
+    return RunDir(run), code, output
 
 
 def test_finished_run_records_its_outcome(tmp_path):
@@ -80,8 +75,8 @@ def test_finished_run_records_its_outcome(tmp_path):
 def test_nan_loss_fails_the_run_and_keeps_the_last_saved_step(tmp_path):
     """The loss of the ninth step is NaN; its effect on the weights is not saved."""
     prelude = (
-        "import training.decoding as decoding; real = decoding.reduce_tick_losses; count = iter(range(99))\n"
-        "decoding.reduce_tick_losses = lambda *a: real(*a) * (float('nan') if next(count) == 8 else 1)"
+        "import training.losses as losses; real = losses.reduce_tick_losses; count = iter(range(99))\n"
+        "losses.reduce_tick_losses = lambda *a: real(*a) * (float('nan') if next(count) == 8 else 1)"
     )
     run_dir, exit_code, output = train(tmp_path, prelude=prelude)
     outcome = run_dir.read_outcome()

@@ -52,7 +52,10 @@ def test_risk_guarantees_hold_if_the_last_tick_is_less_accurate_than_earlier_tic
 def test_an_evaluation_is_described_in_words_for_the_log():
     evaluation = {"split": "test", "n": 7268, "iterations": 64, "accuracy_halted": 0.1379, "mean_ticks": 16.57}
     assert describe_evaluation(evaluation) == (
-        "Evaluated on 7,268 samples of the split test: 13.8% correct, in 16.6 of 64 ticks on average."
+        "Evaluated on 7,268 samples of the split test: 13.8% correct (95% interval 13.0% to 14.6%), in 16.6 of 64 ticks on average."
     )
     one_tick = evaluation | {"iterations": 1, "mean_ticks": 1.0}
-    assert describe_evaluation(one_tick) == "Evaluated on 7,268 samples of the split test: 13.8% correct."
+    assert (
+        describe_evaluation(one_tick)
+        == "Evaluated on 7,268 samples of the split test: 13.8% correct (95% interval 13.0% to 14.6%)."
+    )

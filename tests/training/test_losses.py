@@ -4,7 +4,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from training.losses import is_correct, per_tick_loss, reduce_tick_losses, two_tick_loss
+from training.losses import (
+    TickReduction,
+    compute_answer_loss,
+    is_correct,
+    paced_loss,
+    per_tick_loss,
+    reduce_tick_losses,
+    two_tick_loss,
+)
+from training.pace import Pace
 
 
 def sample_batch(batch=5, positions=3, classes=4, ticks=6):
@@ -60,3 +69,43 @@ def test_two_tick_loss_equals_the_published_formula():
     rows = torch.arange(7)
     published = (losses[rows, losses.argmin(1)].mean() + losses[rows, certainty.argmax(-1)].mean()) / 2
     torch.testing.assert_close(two_tick_loss(per_tick_loss(answers, targets), certainty), published)
+
+
+def test_paced_loss_counts_every_position_from_its_due_tick_on():
+    answers, targets = sample_batch(ticks=9)
+    targets[0, 1] = -100
+    pace = Pace(delay=2)  # positions are due at ticks 2, 4 and 6
+    losses = [
+        F.cross_entropy(answers[row, position, :, tick], targets[row, position])
+        for row in range(5)
+        for position, due in enumerate((2, 4, 6))
+        for tick in range(due, 9)
+        if targets[row, position] != -100
+    ]
+    expected = torch.stack(losses).mean()
+    torch.testing.assert_close(paced_loss(answers, targets, pace), expected)
+    reduction = TickReduction("paced", pace=pace)
+    torch.testing.assert_close(compute_answer_loss(reduction, answers, targets, torch.rand(5, 9)), expected)
+
+
+def test_paced_loss_stops_a_few_positions_after_those_that_are_correct_when_due():
+    answers = torch.zeros(1, 4, 2, 8)
+    targets = torch.ones(1, 4, dtype=torch.long)
+    pace = Pace(delay=0, ticks_per_position=2.0)  # due at ticks 0, 2, 4, 6
+    answers[0, 0, 1] = 3.0
+    answers[0, 1, 1, 3:] = 3.0  # correct one tick late
+    answers[0, 2:, 1] = 3.0
+    first, second, third = F.cross_entropy(
+        answers[0, :3].transpose(1, 2).flatten(0, 1), targets.new_ones(24), reduction="none"
+    ).view(3, 8)
+    torch.testing.assert_close(paced_loss(answers, targets, pace, 1), torch.cat((first, second[2:])).mean())
+    torch.testing.assert_close(paced_loss(answers, targets, pace, 2), torch.cat((first, second[2:], third[4:])).mean())
+
+
+def test_paced_loss_skips_ticks_at_which_no_answer_counts():
+    answers, targets = sample_batch(ticks=9)
+    answer_mask = torch.arange(9) >= torch.tensor([0, 3, 5, 7, 8])[:, None]
+    changed = answers.clone()
+    changed[~answer_mask[:, None, None].expand_as(answers)] = 50.0
+    losses = [paced_loss(values, targets, Pace(delay=1), None, answer_mask) for values in (answers, changed)]
+    torch.testing.assert_close(*losses)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from training.metrics import compute_position_accuracy, spearman_correlation
+from training.metrics import compute_ctc_position_accuracy, compute_position_accuracy, spearman_correlation
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,19 @@ def test_single_positions_count_where_they_have_a_target():
     targets = torch.tensor([[1, 0, 0], [1, 0, -100]])
     assert compute_position_accuracy(choices, targets) == pytest.approx(3 / 5)
     assert compute_position_accuracy(choices, torch.full((2, 3), -100)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([3, 0, 0, 3, 1, 2], 1.0),
+        ([0, 1, 2, 0, 1, 2], 1.0),  # labels beyond the length of the answer do not count here
+        ([0, 3, 3, 3, 3, 3], 1 / 3),
+        ([3, 3, 3, 3, 3, 3], 0.0),
+        ([1, 0, 2, 3, 3, 3], 1 / 3),
+        ([0, 3, 0, 1, 2, 3], 1 / 3),  # a repeated label moves the later ones out of their places
+    ],
+)
+def test_emitted_labels_count_at_their_place_in_the_sequence(labels, expected):
+    """Class 3 is the blank, and equal labels at consecutive ticks are one emission."""
+    assert compute_ctc_position_accuracy(torch.tensor([labels]), torch.tensor([[0, 1, 2]])) == pytest.approx(expected)

@@ -90,9 +90,9 @@ def test_an_empty_list_and_a_list_of_one_are_lists(digits):
 
 def test_inputs_of_one_shape_share_batches(digits, monkeypatch):
     sizes = []
-    run = Engine.run
+    stream = Engine.stream
     monkeypatch.setattr(
-        Engine, "run", lambda self, inputs, on_tick=None: sizes.append(len(inputs)) or run(self, inputs, on_tick)
+        Engine, "stream", lambda self, inputs, *rows: sizes.append(len(inputs)) or stream(self, inputs, *rows)
     )
     digits(DIGIT_PATHS)
     assert sizes == [len(DIGIT_PATHS)]

@@ -3,15 +3,13 @@
 import json
 import os
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from accelerate.tracking import GeneralTracker
 
-from tests.paths import ROOT
+from tests.command_process import CommandProcess
 from tests.training.test_trainer import TINY_RECIPE, make_tiny_config, read_metrics
 from training import trackers
 from training.run_dir import RunDir
@@ -25,17 +23,10 @@ def train_in_process(tmp_path: Path, report_to: str) -> RunDir:
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(yaml.safe_dump(TINY_RECIPE | {"finalize": {"fit_samples": 0}}))
     run_dir = RunDir(tmp_path / "a-run")
-    command = [sys.executable, "-m", "training", "train", str(recipe), "--run-dir", str(run_dir.path)]
     environment = {**os.environ, "TRACKIO_DIR": str(tmp_path / "trackio"), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [*command, f"train.report_to={report_to}"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    settings = ("--run-dir", run_dir.path, f"train.report_to={report_to}")
+    code, output = CommandProcess("train", recipe, *settings, environment=environment).wait()
+    assert code == 0, output
     return run_dir
 
 

@@ -13,8 +13,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from tests.command_process import CommandProcess
 from tests.paths import ROOT
-from training import decoding, trainer
+from training import losses, trainer
 from training.config import RunConfig, read_recipe
 from training.optimization import compute_lr
 from training.run_dir import RunDir
@@ -60,7 +61,7 @@ def load_step_weights(run_dir: RunDir, step: int) -> dict[str, torch.Tensor]:
 def read_metrics(run_dir: RunDir) -> list[dict]:
     """Read the logged metrics, without those that depend on the computer."""
     lines = [json.loads(line) for line in run_dir.metrics_file.read_text().splitlines()]
-    return [{key: line[key] for key in line.keys() - {"steps_per_second", "memory_gb"}} for line in lines]
+    return [{key: line[key] for key in line.keys() - {"steps_per_second", "memory_gb", "seconds"}} for line in lines]
 
 
 def test_resumed_run_equals_uninterrupted_run(tmp_path, monkeypatch):
@@ -217,9 +218,9 @@ def test_run_resumed_after_a_crash_equals_uninterrupted_run(tmp_path, monkeypatc
 def test_nan_loss_stops_training_before_a_save(tmp_path, monkeypatch):
     run_dir = RunDir(tmp_path / "run")
     config = make_tiny_config()
-    count, reduce_tick_losses = iter(range(100)), decoding.reduce_tick_losses
+    count, reduce_tick_losses = iter(range(100)), losses.reduce_tick_losses
     monkeypatch.setattr(
-        decoding,
+        losses,
         "reduce_tick_losses",
         lambda *args: reduce_tick_losses(*args) * (float("nan") if next(count) == 8 else 1),
     )
@@ -237,14 +238,13 @@ def test_sigterm_saves_a_step_and_exits_with_code_0(tmp_path):
         yaml.safe_dump(TINY_RECIPE | {"train": TINY_RECIPE["train"] | {"steps": 1_000_000, "save_every": 1_000_000}})
     )
     run_path = tmp_path / "run"
-    command = [sys.executable, "-m", "training", "train", str(recipe), "--run-dir", str(run_path)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = CommandProcess("train", recipe, "--run-dir", run_path)
     deadline = time.monotonic() + 60
-    while not (run_path / "metrics.jsonl").exists() and time.monotonic() < deadline and process.poll() is None:
+    while not (run_path / "metrics.jsonl").exists() and time.monotonic() < deadline and process.is_running():
         time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, output
+    os.kill(process.pid, signal.SIGTERM)
+    code, output = process.wait(60)
+    assert code == 0, output
     assert "Stopped and saved" in output and len(RunDir(run_path).list_steps()) == 1
 
 

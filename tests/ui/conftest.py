@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -70,14 +71,21 @@ def checkpoints_dir(tmp_path_factory) -> Path:
     return directory
 
 
+@contextmanager
+def serve_page(inference_service: InferenceService) -> Iterator[str]:
+    """Serve the page of an inference service. Yield the address."""
+    blocks = page.build_page(inference_service)
+    options = page.get_launch_options(blocks.extra_routes)
+    _, address, _ = blocks.queue(max_size=64).launch(prevent_thread_lock=True, quiet=True, **options)
+    yield address
+    blocks.close()
+
+
 @pytest.fixture(scope="session")
 def server_url(checkpoints_dir) -> Iterator[str]:
     """Serve the page with the small checkpoints. Yield the address."""
-    blocks = page.build_page(make_inference_service(checkpoints_dir))
-    blocks.queue(max_size=64)
-    _, address, _ = blocks.launch(prevent_thread_lock=True, quiet=True, **page.get_launch_options(blocks.extra_routes))
-    yield address
-    blocks.close()
+    with serve_page(make_inference_service(checkpoints_dir)) as address:
+        yield address
 
 
 @pytest.fixture

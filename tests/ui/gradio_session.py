@@ -46,7 +46,7 @@ class GradioSession:
 
     def load_tabs(self) -> None:
         """Load the page and each of its tabs, so that the session knows the choices of the dropdowns."""
-        for name in ("RunMonitor.show", "build_compare_tab.<locals>.refresh_choices", "NewRunForm._refresh_choices"):
+        for name in ("RunDashboard.show", "NewRunForm._refresh_choices"):
             self.call_directly(next(fn for fn in self.blocks.fns.values() if get_handler_name(fn) == name))
 
     def build_inputs(self, fn: Any, run_id: str = "", **values: Any) -> list[Any]:
@@ -54,10 +54,10 @@ class GradioSession:
         named = {part: str(part.elem_id).replace("-", "_") for part in fn.inputs}
         assert values.keys() <= set(named.values()), "no such field"
         defaults = {
-            "run": run_id or None,
+            "runs": {"selected": [run_id] if run_id else [], "shown": run_id, "has_log": True},
+            "samples": {"run": run_id, "step": 20},
             "step": "newest",
             "source": "tiny",
-            "compared": [run_id] if run_id else [],
             "hardware": "local",
             "hub_source": "bob/parity",
             "repo": "alice/new",

@@ -73,20 +73,38 @@ def choose(page: Page, box: str, option: str) -> None:
     page.get_by_role("option", name=re.compile(option)).click()
 
 
+def open_options(page: Page) -> None:
+    """Open the section with the stopping rule."""
+    page.locator("#options button").first.click()
+    expect(page.locator("#policy-text")).to_be_visible()
+
+
+def locate_problem(page: Page, name: str = "input"):
+    """Return the sentence below the input, or below the rule ("policy")."""
+    return page.locator(f"#{name}-problem [data-problem=root]")
+
+
+def choose_checkpoint(page: Page, name: str) -> None:
+    """Pick a checkpoint by its card in the Think tab."""
+    page.locator(f"#gallery .gallery-strip [data-name='{name}']").click()
+
+
 def test_a_drawing_gets_a_prediction_and_the_slider_selects_its_ticks(page):
-    draw_one(page)
+    open_options(page)
     page.locator("#policy-text textarea, #policy-text input").fill("ticks=5")
-    page.click("#run-drawing")
+    draw_one(page)  # runs by itself
     expect(locate_sentence(page)).to_have_text(SENTENCE)
     expect(locate_sentence(page)).to_contain_text("set to 5 ticks")
     slider = page.locator("#thought [data-thought=slider]")
-    expect(slider).to_have_attribute("max", "5")
+    expect(slider).to_have_attribute("max", "6")  # what would have followed is shown, too
     slider.focus()
     page.keyboard.press("Home")
     expect(page.locator("#thought [data-thought=readout]")).to_have_text("Tick 1 of 5 (limit 6)")
     page.keyboard.press("ArrowRight")
     expect(page.locator("#thought [data-thought=values]")).to_contain_text("tick 2: energy")
-    for panel in ("chart", "answer", "attention", "activity"):
+    page.keyboard.press("End")
+    expect(page.locator("#thought [data-thought=readout]")).to_have_text("Tick 6, after the stop at 5")
+    for panel in ("chart", "answer", "look", "attention", "activity"):
         assert is_painted(page, panel), f"the panel `{panel}` is empty"
 
 
@@ -98,13 +116,13 @@ def is_painted(page: Page, panel: str) -> bool:
 
 
 def test_an_empty_drawing_is_reported_and_clear_empties_the_sketchpad(page):
-    error_text = page.locator("#thought [data-thought=empty]")
-    expect(error_text).to_have_text("Pick an example, or make your own input.")
+    error_text = locate_problem(page)
+    expect(page.locator("#thought [data-thought=empty]")).to_have_text("Pick an example, or make your own input.")
     page.click("#run-drawing")
     expect(error_text).to_contain_text("There is no picture yet")
     draw_one(page)
-    page.click("#run-drawing")
     expect(locate_sentence(page)).to_have_text(SENTENCE)
+    expect(error_text).to_be_hidden()
     page.click("#drawing .sketchpad-clear")
     page.click("#run-drawing")
     expect(error_text).to_contain_text("There is no picture yet")
@@ -125,7 +143,7 @@ def test_an_uploaded_image_gets_a_prediction_and_an_invalid_one_an_error_message
     page.locator("#upload input[type=file]").set_input_files(invalid_path)
     page.wait_for_selector("#upload img")
     page.click("#run-upload")
-    expect(page.locator("#thought [data-thought=empty]")).to_contain_text("not a picture that can be read")
+    expect(locate_problem(page)).to_contain_text("not a picture that can be read")
 
 
 def test_the_page_prints_a_snippet_with_a_local_file(page):
@@ -151,7 +169,7 @@ def test_an_error_leaves_the_former_result_in_place(page):
     expect(locate_sentence(page)).to_have_text(SENTENCE)
     page.click("#drawing .sketchpad-clear")
     page.click("#run-drawing")
-    expect(page.locator("#thought [data-thought=empty]")).to_contain_text("There is no picture yet")
+    expect(locate_problem(page)).to_contain_text("There is no picture yet")
     expect(locate_sentence(page)).to_have_text(SENTENCE)
 
 
@@ -163,7 +181,7 @@ def test_an_error_leaves_the_former_result_in_place(page):
     ],
 )
 def test_enter_runs_the_model_on_a_typed_sequence(page, name, text, invalid_text, message):
-    choose(page, "#checkpoint", name)
+    choose_checkpoint(page, name)
     text_field = page.locator("#sequence textarea, #sequence input")
     expect(text_field).to_be_visible()
     expect(page.locator("#drawing")).to_be_hidden()
@@ -172,13 +190,14 @@ def test_enter_runs_the_model_on_a_typed_sequence(page, name, text, invalid_text
     expect(locate_sentence(page)).to_have_text(SENTENCE)
     text_field.fill(invalid_text)
     page.click("#run-text")
-    expect(page.locator("#thought [data-thought=empty]")).to_contain_text(message)
-    page.locator("#text-examples button, #text-examples td").first.click()
+    expect(locate_problem(page)).to_contain_text(message)
+    page.locator("#text-examples button, #text-examples td").last.click()
+    expect(locate_problem(page)).to_be_hidden()
     expect(locate_sentence(page)).to_have_text(SENTENCE)
 
 
 def test_a_generated_maze_gets_a_route_and_is_drawn(page, tmp_path):
-    choose(page, "#checkpoint", "mazes")
+    choose_checkpoint(page, "mazes")
     expect(page.locator("#image-hint")).to_contain_text("15 x 15")
     page.get_by_role("tab", name="Upload or webcam").click()
     page.click("#generate-image")
@@ -194,10 +213,8 @@ def test_a_generated_maze_gets_a_route_and_is_drawn(page, tmp_path):
     page.locator("#upload input[type=file]").set_input_files(grey)
     page.wait_for_selector("#upload img")
     page.click("#run-upload")
-    expect(page.locator("#thought [data-thought=empty]")).to_contain_text("The picture has one colour only")
-    choose(page, "#checkpoint", "digits")
-    draw_one(page)
-    page.click("#run-drawing")
+    expect(locate_problem(page)).to_contain_text("The picture has one colour only")
+    choose_checkpoint(page, "digits")  # its first example is run at once
     expect(locate_sentence(page)).to_have_text(SENTENCE)
     expect(page.locator("#thought [data-thought=route-panel]")).to_be_hidden()
 
@@ -205,23 +222,26 @@ def test_a_generated_maze_gets_a_route_and_is_drawn(page, tmp_path):
 def test_panels_fill_the_width_of_a_phone(page):
     page.set_viewport_size({"width": 390, "height": 844})
     draw_one(page)
-    page.click("#run-drawing")
     expect(locate_sentence(page)).to_have_text(SENTENCE)
-    widths = page.locator("#thought .thought-panel:visible").evaluate_all("all => all.map(one => one.clientWidth)")
-    assert min(widths) > 280
+    panels = page.locator("#thought .thought-panels > .thought-panel:visible, #thought .thought-panel-chart")
+    assert min(panels.evaluate_all("all => all.map(one => one.clientWidth)")) > 280
 
 
 def test_a_policy_is_selected_by_name_and_its_text_is_shown(page):
+    open_options(page)
     policy_text = page.locator("#policy-text textarea, #policy-text input")
     expect(policy_text).to_have_value("energy<-0.05")
     choose(page, "#policy", "Use every tick")
     expect(policy_text).to_have_value("certainty>1")
+    draw_one(page)
+    expect(locate_sentence(page)).to_have_text(SENTENCE)
     policy_text.fill("")
     policy_text.press_sequentially("energy<<")
     expect(page.locator("#policy input")).to_have_value("Custom rule")
-    draw_one(page)
-    page.click("#run-drawing")
-    expect(page.locator("#thought [data-thought=empty]")).to_contain_text("not a halting rule")
+    expect(locate_problem(page, "policy")).to_contain_text("not a halting rule")
+    policy_text.fill("ticks=2")
+    expect(locate_problem(page, "policy")).to_be_hidden()
+    expect(locate_sentence(page)).to_contain_text("set to 2 ticks")
 
 
 def test_repeated_clicks_during_a_prediction_have_no_effect(page):
@@ -232,9 +252,9 @@ def test_repeated_clicks_during_a_prediction_have_no_effect(page):
 
 
 def test_a_record_is_downloaded_as_json_and_csv(page):
-    draw_one(page)
+    open_options(page)
     page.locator("#policy-text textarea, #policy-text input").fill("ticks=4")
-    page.click("#run-drawing")
+    draw_one(page)
     expect(locate_sentence(page)).to_have_text(SENTENCE)
     contents = {}
     for kind in ("json", "csv"):
@@ -244,14 +264,6 @@ def test_a_record_is_downloaded_as_json_and_csv(page):
     assert '"ticks": 4' in contents["json"]
     lines = contents["csv"].strip().splitlines()
     assert lines[0] == "tick,energy,p_correct,certainty,answer_1" and len(lines) == 5
-
-
-def test_the_zoomable_chart_is_drawn_when_it_is_opened(page):
-    draw_one(page)
-    page.click("#run-drawing")
-    expect(locate_sentence(page)).to_have_text(SENTENCE)
-    page.get_by_text("Zoomable chart").click()
-    expect(page.locator("#figure .main-svg").first).to_be_visible()
 
 
 @pytest.mark.parametrize("width", [360, 768, 1600])
@@ -268,11 +280,14 @@ def test_the_page_does_not_overflow_at_any_width(page, server_url, width, theme)
 
 
 def test_a_menu_closes_when_tab_leaves_it(page):
-    page.locator("#checkpoint input").focus()
+    open_options(page)
+    page.locator("#policy input").focus()
     expect(page.get_by_role("listbox")).to_be_visible()
     page.keyboard.press("Tab")
     expect(page.get_by_role("listbox")).to_have_count(0)
-    assert page.evaluate("document.activeElement.tagName") == "BUTTON", "the focus is on the next control"
+    assert page.evaluate("document.activeElement.tagName") in ("BUTTON", "INPUT", "TEXTAREA"), (
+        "the focus is on the next control"
+    )
 
 
 def test_the_run_button_is_reached_and_pressed_by_keyboard(page):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from tests.ui.test_browser import browser, choose, locate_sentence, page
+from tests.ui.test_browser import browser, choose_checkpoint, locate_problem, locate_sentence, page
 from training.data.maze import COLOURS
 from ui import page as pages
 from ui.components.inputs import JS_EDITOR_TO_TEXT, JS_TEXT_TO_EDITOR, build_editor, build_editor_value
@@ -66,9 +66,11 @@ def drag(page: Page, element: Locator, *points: tuple[float, float]) -> None:
 
 
 def test_bits_are_edited_by_click_drag_and_typing_without_server_requests(page):
-    choose(page, "#checkpoint", "parity-16")
+    choose_checkpoint(page, "parity-16")
     bits, text = page.locator("#text-editor .editor-bit"), page.locator("#sequence textarea, #sequence input")
     expect(bits).to_have_count(16)
+    expect(text).to_have_value("1011")  # the first example
+    text.fill("")
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url) if "queue/join" in request.url else None)
     bits.nth(3).click()
@@ -92,15 +94,15 @@ def test_bits_are_edited_by_click_drag_and_typing_without_server_requests(page):
     page.locator("#text-examples button, #text-examples td").first.click()
     expect(locate_sentence(page)).to_contain_text("The number of ones")
     expect(page.locator("#text-editor .editor-note")).to_have_text("4 of 16 bits")
-    choose(page, "#checkpoint", "arithmetic")
+    choose_checkpoint(page, "arithmetic")
     expect(page.locator("#text-editor .editor-bits")).to_be_hidden()
-    choose(page, "#checkpoint", "digits")
+    choose_checkpoint(page, "digits")
     expect(page.get_by_role("tab", name="Draw")).to_be_visible()
     expect(page.locator("#image-editor .editor")).to_be_hidden()
 
 
 def test_an_edited_maze_gets_a_prediction(page, tmp_path):
-    choose(page, "#checkpoint", "mazes")
+    choose_checkpoint(page, "mazes")
     maze, note = page.locator("#image-editor canvas"), page.locator("#image-editor .editor-note")
     expect(note).to_contain_text("Shortest path: ")
     page.click("#run-editor")
@@ -123,7 +125,7 @@ def test_an_edited_maze_gets_a_prediction(page, tmp_path):
     drag(page, maze, (0.21, 0.36), (0.79, 0.36))
     expect(note).to_contain_text("The goal cannot be reached")
     page.click("#run-editor")
-    expect(page.locator("#thought [data-thought=empty]")).to_contain_text("The goal cannot be reached")
+    expect(locate_problem(page)).to_contain_text("The goal cannot be reached")
     page.locator("#image-editor").get_by_role("button", name="Path").click()
     maze.focus()
     for key in ("ArrowLeft", "ArrowUp", "Space"):  # from the last position of the pointer

@@ -34,7 +34,9 @@ def open_page(browser: Browser, file: Path, **options) -> Iterator[Page]:
     page = context.new_page()
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda message: problems.append(message.text))
+    page.on(
+        "console", lambda message: "GPU stall" in message.text or problems.append(message.text)
+    )  # WebGL in software
     page.on(
         "request", lambda request: request.url.startswith(("file:", "blob:", "data:")) or problems.append(request.url)
     )
@@ -86,6 +88,20 @@ def test_a_maze_is_solved_and_its_thought_is_drawn(page):
     expect(page.locator("[data-thought=readout]")).to_contain_text("Tick 1 of")
 
 
+def test_the_inside_of_the_model_is_shown(page):
+    """The exported page computes it from the same checkpoint, layout included."""
+    page.get_by_role("button", name="Example 1").click()
+    expect(locate_sentence(page)).to_contain_text("Solved")
+    page.get_by_text("Look inside").click()
+    canvas = page.locator("#inside canvas:visible").first
+    expect(canvas).to_be_visible()
+    expect(page.locator("#inside")).not_to_contain_text("could not")
+    choose(page, "parity-16")
+    page.get_by_role("button", name="1011", exact=True).click()
+    expect(page.locator("#inside")).to_contain_text("neurons")
+    expect(canvas).to_be_visible()
+
+
 def test_a_generated_maze_and_an_edited_one_run(page):
     locate(page, "generate").click()
     expect(locate_sentence(page)).to_have_text(re.compile(r"It used|Stopped|Solved|Confidence"))
@@ -103,7 +119,7 @@ def test_a_generated_maze_and_an_edited_one_run(page):
 def test_a_digit_is_recognised_from_an_example_and_from_a_drawing(page, tmp_path):
     choose(page, "digits")
     locate(page, "run").click()
-    error_text = page.locator("[data-thought=empty]")
+    error_text = page.locator("[data-problem=root]")
     expect(error_text).to_contain_text("There is no picture yet")
     page.get_by_role("button", name="Example 4").click()
     expect(locate_sentence(page)).to_contain_text("It is a 5.")
@@ -127,7 +143,7 @@ def test_an_uploaded_picture_runs_and_other_files_and_rules_get_a_sentence(page,
     locate(page, "run").click()
     expect(locate_sentence(page)).to_contain_text("It is a 1.")
     locate(page, "file").set_input_files(tmp_path / "bad.png")
-    error_text = page.locator("[data-thought=empty]")
+    error_text = page.locator("[data-problem=root]")
     expect(error_text).to_have_text("This file is no picture that the browser can read. Choose a PNG or JPEG file.")
     locate(page, "rule").fill("energy<")
     locate(page, "run").click()

@@ -1,4 +1,4 @@
-"""Test the halting view and the comparison in a browser."""
+"""Test the halting view in a browser."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.ui.conftest import make_checkpoint, make_inference_service
 from tests.ui.services.test_halting_view_model import HALTING, METRICS
-from tests.ui.test_browser import browser, choose
+from tests.ui.test_browser import browser, choose, choose_checkpoint
 from ui import page as pages
 
 __all__ = ["browser"]
@@ -37,7 +37,7 @@ def page(browser, server_url, request) -> Iterator[Page]:
     new_page.on("pageerror", lambda error: errors.append(str(error)))
     new_page.goto(f"{server_url}?__theme={theme}")
     expect(new_page.locator("#checkpoint input")).to_have_value(re.compile("with-measurements"))
-    choose(new_page, "#checkpoint", r"\(with-measurements\)")
+    choose_checkpoint(new_page, "with-measurements")
     yield new_page
     context.close()
     assert errors == []
@@ -48,6 +48,7 @@ def locate_part(page: Page, name: str):
 
 
 def test_moving_the_budget_selects_the_policies_within_it(page):
+    page.locator("#options > button").click()
     page.locator("#halting-section button").first.click()
     expect(locate_part(page, "budget-text")).to_have_text("With 3.3 of 6 ticks on average:")
     energy = locate_part(page, "levels").locator("tr").first
@@ -57,6 +58,7 @@ def test_moving_the_budget_selects_the_policies_within_it(page):
     page.keyboard.press("End")
     expect(energy).to_contain_text("99.0%")
     expect(energy).to_contain_text("nothing")
+    expect(page.locator("#halting .main-svg").first).to_be_visible()
     box = locate_part(page, "chart").bounding_box()
     page.mouse.click(box["x"] + 0.4 * box["width"], box["y"] + 80)
     expect(locate_part(page, "budget-text")).to_have_text(re.compile(r"With 2\.\d of 6"))
@@ -72,33 +74,14 @@ def test_moving_the_budget_selects_the_policies_within_it(page):
 
 def test_a_checkpoint_without_curves_explains_how_to_get_them(page):
     page.locator("#halting-section button").first.click()
-    choose(page, "#checkpoint", r"\(without-measurements\)")
+    choose_checkpoint(page, "without-measurements")
     expect(locate_part(page, "note")).to_contain_text("fit-energy")
     expect(locate_part(page, "body")).to_be_hidden()
 
 
-def test_a_comparison_is_shown_beside_the_result(page):
-    for choice in ("Rule: Use every tick", r"Model: .*\(without-measurements\)"):
-        choose(page, "#compare-with", choice)
-    page.keyboard.press("Escape")
-    page.locator("#sequence textarea, #sequence input").fill("1011")
-    page.locator("#policy-text textarea, #policy-text input").fill("ticks=2")
-    page.click("#run-text")
-    rows = page.locator("#comparison .compare-row")
-    expect(rows).to_have_count(3)
-    expect(rows.nth(0)).to_contain_text("stopped after 2 of 6 ticks")
-    expect(rows.nth(0)).to_contain_text(re.compile(r"\(([a-z ]+, )?[\d.]+ m?s\)"))
-    expect(rows.nth(1)).to_contain_text("stopped after 6 of 6 ticks")
-    expect(page.locator("#comparison [data-compare=clock]")).to_contain_text("First to stop: ")
-    page.locator("#sequence textarea, #sequence input").fill("abc")
-    page.click("#run-text")
-    expect(page.locator("#thought [data-thought=empty]")).to_contain_text("0 and 1 only")
-    expect(rows).to_have_count(3)  # the former result stays
-    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
-
-
 def test_a_guarantee_is_shown_beside_the_result_that_it_covers(page):
     delayed_routes = []
+    page.locator("#options > button").click()
 
     def delay_policy_description(route: Route) -> None:
         if route.request.post_data_json["data"] == ["with-measurements", "energy<-1"]:

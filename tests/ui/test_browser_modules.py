@@ -17,11 +17,12 @@ from ui.auth.access import Access
 from ui.components.inputs import JS_EDITOR_TO_TEXT, build_editor, build_editor_value
 from ui.components.thought_view import build_thought_view
 from ui.server.app_factory import create_fastapi_app
-from ui.static_files import LOAD_FAILED
+from ui.static_files import LOAD_FAILED, PAGE_BUNDLE_PATH
 
 __all__ = ["browser"]
 pytestmark = pytest.mark.browser
 PREFIX = "/under"
+BUNDLE_ROUTE = f"**/modules/*/{PAGE_BUNDLE_PATH}"
 
 
 def add_path_prefix(app: ASGIApp) -> ASGIApp:
@@ -94,9 +95,8 @@ def test_modules_load_once_and_without_content_security_policy_errors(browser, a
 def test_a_value_that_arrives_before_the_module_is_drawn_once_the_module_is_loaded(browser, address):
     delayed_routes: list[Route] = []
     with open_page(browser) as (page, _):
-        page.route("**/modules/*/thought/component.js", lambda route: delayed_routes.append(route))
+        page.route(BUNDLE_ROUTE, lambda route: delayed_routes.append(route))
         page.goto(address)
-        expect(page.locator("#bits .editor-bit")).to_have_count(4)
         page.click("#show")
         expect(page.locator("#number textarea, #number input")).to_have_value("1")
         sentence = page.locator("#thought [data-thought=sentence]")
@@ -108,10 +108,10 @@ def test_a_value_that_arrives_before_the_module_is_drawn_once_the_module_is_load
 
 def test_a_module_that_does_not_load_shows_an_error_message(browser, address):
     with open_page(browser) as (page, _):
-        page.route("**/modules/*/thought/index.js", lambda route: route.abort())
+        page.route(BUNDLE_ROUTE, lambda route: route.abort())
         page.goto(address)
-        expect(page.locator("#thought")).to_have_text(LOAD_FAILED)
-        expect(page.locator("#bits .editor-bit")).to_have_count(4)
+        for component in ("#thought", "#bits"):
+            expect(page.locator(component)).to_have_text(LOAD_FAILED)
 
 
 def test_a_component_that_is_mounted_again_registers_its_listeners_once(browser, address):
@@ -127,9 +127,9 @@ def test_a_component_that_is_mounted_again_registers_its_listeners_once(browser,
         page.evaluate(
             """async () => {
             const url = performance.getEntriesByType("resource").map((entry) => entry.name)
-              .find((name) => name.includes("/editors/index.js"));
+              .find((name) => name.includes("/page-bundle.js"));
             const element = document.querySelector("#bits [data-editor=root]").parentElement;
-            const module = await import(url);
+            const module = (await import(url)).load("editors/index.js");
             module.mount(element, { value: {} }, () => {}, () => { throw new Error("mounted twice"); });
             const other = document.createElement("div");
             other.append(element.querySelector("[data-editor=root]").cloneNode());

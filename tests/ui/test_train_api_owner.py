@@ -1,6 +1,7 @@
 """Test the endpoints of the Train tab as the administrator, who may call all of them."""
 
 import io
+import re
 import zipfile
 from collections.abc import Iterator
 
@@ -72,9 +73,9 @@ def test_a_run_is_deleted_only_after_confirmation(owner_session, recording_servi
 
 def test_a_run_that_is_deleted_while_it_is_shown_raises_no_error(owner_session, recording_service, monkeypatch):
     """Another page deletes the run between two reads of the job store."""
-    show = next(fn for fn in owner_session.blocks.fns.values() if get_handler_name(fn) == "RunMonitor.show")
-    old_choices = recording_service.run_views.list_run_choices()
-    monkeypatch.setattr(recording_service.run_views, "list_run_choices", lambda: old_choices)
+    show = next(fn for fn in owner_session.blocks.fns.values() if get_handler_name(fn) == "RunDashboard.show")
+    old_runs = recording_service.run_views.list_runs()
+    monkeypatch.setattr(recording_service.run_views, "list_runs", lambda: old_runs)
     recording_service.scheduler.store.remove("done-1")
     assert owner_session.call_directly(show, "done-1").status_code == 200
     monkeypatch.undo()
@@ -125,17 +126,23 @@ def test_a_run_is_published_from_the_page(owner_session, recording_service, hub,
     )
 
 
+INVALID_SETTINGS = [
+    ({"train.steps": 0}, "train.steps", "Training steps: input should be greater than or equal to 1"),
+    ({"train.steps": "many"}, "train.steps", "Training steps must be a whole number"),
+    ({"train.steps": None}, "train.steps", "Training steps is empty: it needs a whole number"),
+    ({"train.steps": True}, "train.steps", "Training steps must be a whole number"),
+    ({"optim.lr": 7}, "optim.lr", "Learning rate"),
+    ({"model.heads": 7}, "model.d_input", "multiple of heads"),
+    ({"loss.tick_reduction": "x"}, "loss.tick_reduction", "Ticks that count"),
+    ({"loss.tick_reduction": ["mean"]}, "loss.tick_reduction", "Ticks that count"),
+    ({"model.backbone_type": "/etc"}, "model.backbone_type", "Input encoder"),
+]
 INVALID_FORMS = [
-    ({"set_train_steps": 0}, "train.steps"),
-    ({"set_train_steps": "many"}, "train.steps"),
-    ({"set_train_steps": None}, "<code>train.steps</code> is empty: it needs a whole number"),
-    ({"set_train_steps": True}, "train.steps"),
-    ({"set_optim_lr": 7}, "optim.lr"),
-    ({"set_model_heads": 7}, "multiple of heads"),
-    ({"set_loss_tick_reduction": "x"}, "loss.tick_reduction"),
-    ({"set_loss_tick_reduction": ["mean"]}, "loss.tick_reduction"),
-    ({"set_model_backbone_type": "/etc"}, "backbone_type"),
     ({"publish_repo": "nowhere"}, "namespace/name"),
+    ({"run_settings": {"changes": {"train.stepz": 1}}}, "not a setting of this form"),
+    ({"run_settings": {"changes": [1]}}, "reload the page"),
+]
+INVALID_CHOICES = [
     ({"source": "../tiny"}, "not in the list"),
     ({"hardware": "a100"}, "not in the list"),
     ({"initial_weights": "/etc"}, "not in the list"),
@@ -143,26 +150,41 @@ INVALID_FORMS = [
 ]
 
 
+@pytest.mark.parametrize(("changes", "name", "expected"), INVALID_SETTINGS)
+def test_an_invalid_setting_gets_an_error_at_its_field(owner_session, recording_service, changes, name, expected):
+    before = list_jobs(recording_service)
+    *_, settings = owner_session.press_button("start", run_settings={"changes": changes})
+    (error,) = settings["errors"]
+    assert error["name"] == name and expected in error["message"]
+    assert not re.search(r"[`\n]|Traceback|\w+\.\w+_?\w*`", error["message"])
+    assert settings["changes"] == changes and [field for field in settings["fields"] if field["name"] == name]
+    assert list_jobs(recording_service) == before
+
+
 def test_an_invalid_form_gets_an_error_message_and_starts_no_run(owner_session, recording_service):
     before = list_jobs(recording_service)
     for values, expected in INVALID_FORMS:
+        *_, settings = owner_session.press_button("start", **values)
+        assert expected in settings["problem"] and "\n" not in settings["problem"] and settings["errors"] == []
+    for values, expected in INVALID_CHOICES:
         message = owner_session.get_button_error("start", **values)
         assert expected in message and "\n" not in message and "Traceback" not in message, values
     assert list_jobs(recording_service) == before
 
 
 def test_a_form_starts_a_run_with_its_settings(owner_session, recording_service):
-    run, tabs = owner_session.press_button(
-        "start", run_name="from-the-page", set_train_steps=33, set_parity_task_length=7
-    )
-    assert run["value"].startswith("from-the-page-") and tabs["selected"] == "watch"
-    config = recording_service.scheduler.get_run_dir(run["value"]).load_config()
+    changes = {"train.steps": 33, "task.length": 7}
+    run, tabs, _ = owner_session.press_button("start", run_name="from the page", run_settings={"changes": changes})
+    assert run["shown"] == "from-the-page" and tabs["selected"] == "dashboard"
+    config = recording_service.scheduler.get_run_dir(run["shown"]).load_config()
     assert (config.train.steps, config.task["length"]) == (33, 7)
-    assert recording_service.scheduler.store.get(run["value"]).submitted_by == "", "the administrator has no user name"
+    assert recording_service.scheduler.store.get(run["shown"]).submitted_by == "", "the administrator has no user name"
 
 
 def test_an_estimate_is_formatted_with_units(owner_session, recording_service, monkeypatch):
     estimate_values = {
+        "seconds_per_step": 0.05,
+        "seconds_per_evaluation": 1.0,
         "parameters": 12_345,
         "seconds_per_1000_steps": 60.0,
         "seconds_to_start": 4.0,
@@ -174,12 +196,12 @@ def test_an_estimate_is_formatted_with_units(owner_session, recording_service, m
         "save_gb": 0.001,
         "device": "2 cores",
     }
-    monkeypatch.setattr("training.jobs.scheduler.run_estimate", lambda *_: estimate_values)
+    monkeypatch.setattr("training.jobs.scheduler.run_estimate", lambda *_, **__: estimate_values)
     estimate = next(fn for fn in owner_session.blocks.fns.values() if get_handler_name(fn) == "NewRunForm._estimate")
     text = owner_session.call_queued(estimate)["output"]["data"][0]
-    assert "of which 4 s to start and at most 5 min to finalize" in str(text)
+    assert "of which 4 s to start and 5 min to finalize" in str(text)
     assert "12,345" in str(text) and "2 h" in str(text) and "0.5 GB" in str(text)
-    rejection = owner_session.call_queued(estimate, set_train_steps=0)
+    rejection = owner_session.call_queued(estimate, run_settings={"changes": {"train.steps": 0}})
     assert not rejection["success"] and "train.steps" in rejection["output"]["error"]
 
 
@@ -199,7 +221,7 @@ def test_a_real_run_is_started_stopped_resumed_killed_and_deleted(tmp_path, chec
         with serve_page(service, access, blocks) as address:
             session = GradioSession(address, blocks, {ADMIN_TOKEN_HEADER: ADMIN_TOKEN})
             session.load_tabs()
-            run_id = session.press_button("start", source="endless")[0]["value"]
+            run_id = session.press_button("start", source="endless")[0]["shown"]
             wait_until(lambda: service.run_views.get_run_view(run_id)["step"] > 0)
             session.press_button("stop", run_id)
             wait_until(lambda: list_jobs(service)[run_id] == "cancelled")

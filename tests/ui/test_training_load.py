@@ -103,7 +103,7 @@ def test_a_run_is_read_once_per_change_for_a_hundred_polling_sessions(training_s
     )
     access = make_access("closed", {})
     blocks = build_page(training_service, access)
-    show = [fn for fn in blocks.fns.values() if get_handler_name(fn) == "RunMonitor.show"]
+    show = [fn for fn in blocks.fns.values() if get_handler_name(fn) == "RunDashboard.show"]
     tick = next(fn for fn in show if any(trigger == "tick" for _, trigger in fn.targets))
     run_id, _ = start_training(training_service)
     run_dir = training_service.scheduler.get_run_dir(run_id)

@@ -164,3 +164,22 @@ def test_gradients_are_deferred_only_where_they_are_needed(dropout, gradients, e
     with torch.set_grad_enabled(gradients):
         cache = build_cross_attention_cache(torch.randn(3, 7, 8), attention, q_proj, dropout)
     assert (cache.deferred_grad is not None) == expected
+
+
+def test_gradients_of_the_weights_equal_those_of_autograd():
+    """The loss uses the attention weights of every tick, and the output of all ticks but the last."""
+    keys, values = make_keys_and_values()
+    start = sample_tensor(G, 1, WIDTH, seed=0)
+
+    def compute_gradients(attend):
+        query, loss = start, 0.0
+        for _ in range(TICKS):
+            output, weights = attend(query)
+            loss = loss + weights[..., 1].log().sum()
+            query = (query + output).sin()
+        return torch.autograd.grad(loss, (start, keys, values))
+
+    gradients = compute_gradients(attend_with_deferred_grad(keys, values))
+    expected_gradients = compute_gradients(attend_with_autograd(keys, values))
+    for gradient, expected in zip(gradients, expected_gradients, strict=True):
+        assert_close(gradient, expected)

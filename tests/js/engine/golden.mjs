@@ -45,7 +45,7 @@ export function compareGolden(files, bytes) {
     const encoded = checkpoint.model.encode(input.values, input.shape);
     compareOutputs(checkpoint, encoded, facts, tensors, row, report.worst);
     if (tensors.has("limit")) {
-      const features = checkpoint.model.poolFeatures(input.values, input.shape);
+      const features = encoded.pooledFeatures;
       const { value } = computeConfidenceLimit(checkpoint.halting, features, false, null);
       note(report.worst, "limit", Math.abs(value - tensors.get("limit").values[row]));
     }

@@ -14,6 +14,7 @@ from tests.training.test_trainer import TINY_RECIPE
 from tests.ui.conftest import make_checkpoint
 from training.__main__ import main
 from training.finalize import get_tolerance
+from training.model_card import compute_wilson_interval
 from training.paths import DATA_DIR
 from training.run_dir import RunDir
 
@@ -72,6 +73,9 @@ def test_evaluate_prints_one_json_object_last(finished_run, capsys):
     assert figures["accuracy_last"] == pytest.approx(figures["accuracy_by_tick"][-1], abs=1e-5)
     evaluation = load(finished_run / "checkpoint").metrics["evaluations"][0]
     assert figures["accuracy_halted"] == evaluation["accuracy_halted"] and figures["n"] == evaluation["n"]
+    interval = compute_wilson_interval(figures["accuracy_halted"], figures["n"])
+    assert figures["accuracy_halted_interval"] == evaluation["accuracy_halted_interval"] == list(interval)
+    assert figures["training"]["processor_seconds"] > 0 and figures["training"]["flops"] > 0
 
 
 def test_evaluate_accepts_a_policy(finished_run, capsys):

@@ -41,11 +41,12 @@ def task_and_engine():
     return load_engine()
 
 
+@pytest.mark.parametrize(("count", "min_correct"), [(3, 2), pytest.param(6, 5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_digits_of_every_kind_of_image_are_recognized(kind, task_and_engine):
-    samples = list(generate_photos(kind, 6, seed=7))
+def test_digits_of_every_kind_of_image_are_recognized(kind, count, min_correct, task_and_engine):
+    samples = list(generate_photos(kind, count, seed=7))
     answers = answer(*task_and_engine, samples)
-    assert sum(choice == sample.label for choice, sample in zip(answers, samples, strict=True)) >= 5
+    assert sum(choice == sample.label for choice, sample in zip(answers, samples, strict=True)) >= min_correct
 
 
 @pytest.mark.parametrize("path", PHOTOS, ids=lambda path: path.stem)

@@ -28,7 +28,7 @@ class FakeStore:
         self.failures = list(failures)
         self.published_files: dict[str, dict[str, bytes]] = {}  # message -> files
 
-    def publish(self, folder, name, message, private=False) -> Commit:
+    def publish(self, folder, name, message, private=False, repo_type="model") -> Commit:
         failure = self.failures.pop(0) if self.failures else None
         if failure is not None and "after the commit" not in str(failure):
             raise failure

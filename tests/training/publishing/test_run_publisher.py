@@ -1,11 +1,10 @@
 """Tests of the publication of runs with the Hub client in training processes: at the end, at intervals, after a kill."""
 
+import base64
 import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,9 +16,9 @@ from huggingface_hub import ModelCard
 from ctm import ContinuousThoughtMachine
 from ctm.checkpoint import Checkpoint, load, save
 from ctm.stores import Commit
+from tests.command_process import CommandProcess
 from tests.fake_hub.fixtures import TOKEN, read_dir_files
 from tests.fake_hub.server import LoopbackHub
-from tests.paths import ROOT
 from training.__main__ import main
 from training.config import PublishConfig
 from training.publishing.run_publisher import RunPublisher
@@ -50,6 +49,7 @@ RECIPE = {
     "finalize": {"fit_samples": 64, "fit_steps": 5},
 }
 REPO = "alice/new"
+SPACE = "alice/demo"
 
 
 @pytest.fixture
@@ -91,21 +91,12 @@ def run_copy(finished_run, tmp_path) -> Path:
     return shutil.copytree(finished_run, tmp_path / "run")
 
 
-def start_command(environment, *arguments) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "training", *map(str, arguments)],
-        cwd=ROOT,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+def start_command(environment, *arguments) -> CommandProcess:
+    return CommandProcess(*arguments, environment=environment)
 
 
 def run_command(environment, *arguments) -> tuple[int, str]:
-    process = start_command(environment, *arguments)
-    output, _ = process.communicate(timeout=120)
-    return process.returncode, output
+    return start_command(environment, *arguments).wait(120)
 
 
 def wait_until(condition, timeout_s: float = 60.0) -> None:
@@ -164,7 +155,13 @@ def test_token_without_write_access_is_reported_before_the_first_step(hub, envir
 
 @pytest.mark.parametrize(
     "setting",
-    ["publish.repo=new", "publish.repo=alice/new@main", "publish.repo=alice/a:b", "publish.interval_minutes=1"],
+    [
+        "publish.repo=new",
+        "publish.repo=alice/new@main",
+        "publish.repo=alice/a:b",
+        "publish.interval_minutes=1",
+        "publish.static_space=demo",
+    ],
 )
 def test_invalid_publish_settings_are_rejected(recipe, tmp_path, setting):
     with pytest.raises(SystemExit, match=setting.partition("=")[0]):
@@ -181,9 +178,8 @@ def test_hub_outage_does_not_fail_the_training_and_the_checkpoint_is_published_l
     outage = hub.add_fault("answer", "", status=503, max_count=None)
     wait_until(lambda: read_entries(run_path) and read_entries(run_path)[-1]["problem"])
     assert (run_path / "checkpoint" / "model.safetensors").is_file(), "the training has finished"
-    process.terminate()
+    os.kill(process.pid, signal.SIGTERM)
     process.wait(30)
-    process.stdout.close()
     outage.disable()
     code, output = run_command(environment, "publish", run_path, "--repo", REPO)
     assert code == 0 and "Published" in output, output
@@ -196,7 +192,6 @@ def test_run_killed_during_an_upload_is_published_once(hub, environment_by_proto
     wait_until(lambda: stall.num_triggered)
     os.kill(process.pid, signal.SIGKILL)
     process.wait(10)
-    process.stdout.close()
     assert read_entries(run_copy)[0]["state"] == "sending"
     stall.disable()
     code, output = run_command(environment_by_protocol, "publish", run_copy, "--repo", REPO)
@@ -215,7 +210,6 @@ def test_run_killed_after_the_commit_is_not_published_again(hub, environment, ru
     wait_until(lambda: stall.num_triggered)
     os.kill(process.pid, signal.SIGKILL)
     process.wait(10)
-    process.stdout.close()
     assert len(list_run_commits(hub)) == 1, "the commit precedes the kill"
     stall.disable()
     code, output = run_command(environment, "publish", run_copy, "--repo", REPO)
@@ -230,7 +224,7 @@ def test_saved_step_is_published_when_the_interval_has_passed(hub, run_copy, tmp
     cards: list[str] = []
 
     class FakeStore:
-        def publish(self, checkpoint_dir, name, message, private=False) -> Commit:
+        def publish(self, checkpoint_dir, name, message, private=False, repo_type="model") -> Commit:
             cards.append((checkpoint_dir / "README.md").read_text())
             return Commit("0" * 40, "https://hub/commit/0")
 
@@ -245,6 +239,71 @@ def test_saved_step_is_published_when_the_interval_has_passed(hub, run_copy, tmp
     wait_until(lambda: cards, 10)
     assert "## Still training" in cards[0] and "validation samples: accuracy_best" in cards[0]
     publisher.close()
+
+
+def read_space_entries(run_path: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted(run_path.glob("space-outbox/[0-9]*/entry.json"))]
+
+
+def test_a_static_space_without_a_repository_is_rejected(recipe, tmp_path):
+    with pytest.raises(SystemExit, match="static_space needs repo"):
+        main(["train", str(recipe), "--run-dir", str(tmp_path / "run"), f"publish.static_space={SPACE}"])
+
+
+def test_a_run_publishes_its_static_space_with_its_model(hub, environment, recipe, tmp_path):
+    run_path = tmp_path / "run"
+    settings = (f"publish.repo={REPO}", f"publish.static_space={SPACE}")
+    code, output = run_command(environment, "train", recipe, "--run-dir", run_path, *settings)
+    assert code == 0 and f"/spaces/{SPACE}/commit/" in output and TOKEN not in output, output
+    assert hub.read_files(REPO)["model.safetensors"] == (run_path / "checkpoint" / "model.safetensors").read_bytes()
+    files = hub.read_files(SPACE, kind="spaces")
+    assert files.keys() == {"index.html", "README.md"}
+    assert f"models:\n- {REPO}\n" in files["README.md"].decode() and "sdk: static" in files["README.md"].decode()
+    weights = base64.b64encode((run_path / "checkpoint" / "model.safetensors").read_bytes())
+    assert weights in files["index.html"] and f"https://huggingface.co/{REPO}".encode() in files["index.html"]
+    assert [entry["state"] for entry in read_space_entries(run_path)] == ["published"]
+    assert not any(TOKEN in path.read_text(errors="ignore") for path in run_path.rglob("*") if path.is_file())
+    code, output = run_command(environment, "publish", run_path)
+    assert code == 0 and len(hub.list_commits(SPACE, kind="spaces")) == 2, "a repeated command publishes nothing"
+
+
+def test_a_static_space_waits_for_the_hub_and_does_not_delay_the_model(hub, environment, run_copy):
+    outage = hub.add_fault("answer", f"/api/spaces/{SPACE}/commit", status=503, max_count=None)
+    arguments = ("publish", run_copy, "--repo", REPO, "--static-space", SPACE)
+    process = start_command(environment, *arguments)
+    wait_until(lambda: [entry for entry in read_space_entries(run_copy) if entry["problem"]], 180)  # after retries
+    assert [entry["state"] for entry in read_entries(run_copy)] == ["published"]
+    assert read_space_entries(run_copy)[0]["state"] == "waiting"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(10)
+    outage.disable()
+    code, output = run_command(environment, *arguments)
+    assert code == 0 and len(hub.list_commits(SPACE, kind="spaces")) == 2, output
+    assert [entry["state"] for entry in read_space_entries(run_copy)] == ["published"]
+
+
+def test_a_model_that_no_browser_runs_is_published_without_a_static_space(run_copy, monkeypatch):
+    reports: list[str] = []
+    message = "x cannot run in a browser: its weights have 21.0 MiB."
+
+    def fail_to_export(*_: object) -> None:
+        raise ValueError(message)
+
+    monkeypatch.setattr("training.publishing.static_space.export_static_space", fail_to_export)
+    publisher = RunPublisher(RunDir(run_copy), PublishConfig(repo=REPO, static_space=SPACE), None, reports.append)
+    publisher.publish_last(run_copy / "checkpoint")
+    assert reports == [
+        f"The static Space {SPACE} is not published: {message}",
+        f"Waiting to be sent to {REPO}.",
+    ]
+
+
+def test_a_space_with_another_sdk_is_not_replaced(hub, environment, recipe, tmp_path):
+    hub.add_repo(SPACE, {"README.md": b"---\nsdk: docker\n---\n"}, kind="spaces")
+    settings = (f"publish.repo={REPO}", f"publish.static_space={SPACE}")
+    code, output = run_command(environment, "train", recipe, "--run-dir", tmp_path / "run", *settings)
+    assert code == 1 and f"{SPACE} is a Space with the SDK 'docker', which a static Space would replace" in output
+    assert not (tmp_path / "run" / "metrics.jsonl").exists() and len(hub.list_commits(SPACE, kind="spaces")) == 2
 
 
 def test_publish_without_a_repository_is_rejected(run_copy):

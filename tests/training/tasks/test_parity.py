@@ -5,7 +5,7 @@ import torch
 
 from training.tasks import make_task
 from training.tasks.parity import PAD_TOKEN, enumerate_sequences
-from training.tasks.splits import TEST, TRAIN, make_generator
+from training.tasks.splits import TEST, TRAIN, assign_split, make_generator
 
 LONG_LENGTH = 30  # bits; above MAX_ENUMERATION_LENGTH
 
@@ -44,3 +44,38 @@ def test_lengths_are_mixed_and_short_rows_belong_to_the_enumerated_split():
         assert (row[:length] < PAD_TOKEN).all() and (row[length:] == PAD_TOKEN).all()
         if length <= 16:
             assert int((row[:length] << torch.arange(length)).sum()) in enumerate_sequences(TEST, length)
+
+
+def sample_row_by_row(length, split, count, generator):
+    """Return rows of a split, each candidate of a long row from one call of the generator."""
+    lengths = [n for n in range(1, length + 1) if n > 16 or len(enumerate_sequences(split, n))]
+    draws = torch.randint(len(lengths), (2 if split == TRAIN else 1, count), generator=generator).amax(0)
+    rows = []
+    for draw, fraction in zip(draws.tolist(), torch.rand(count, generator=generator).tolist(), strict=True):
+        n = lengths[draw]
+        codes = enumerate_sequences(split, n) if n <= 16 else None
+        row = [] if codes is None else [int(codes[int(fraction * len(codes))]) >> bit & 1 for bit in range(n)]
+        while codes is None and (not row or assign_split(b"parity" + bytes(row)) != split):
+            row = torch.randint(2, (n,), generator=generator).tolist()
+        rows.append(row + [PAD_TOKEN] * (length - n))
+    return rows
+
+
+@pytest.mark.parametrize("length", [9, 16, LONG_LENGTH, 64])
+@pytest.mark.parametrize("split", [TRAIN, TEST])
+def test_rows_are_those_of_a_loop_over_single_rows(split, length):
+    """Recipes and results of earlier versions depend on these rows."""
+    task = make_task({"kind": "parity", "length": length})
+    generator, expected_generator = make_generator(length), make_generator(length)
+    for count in (1, 70):
+        rows = task.sample(split, count, generator).inputs.tolist()
+        assert rows == sample_row_by_row(length, split, count, expected_generator)
+        assert torch.equal(generator.get_state(), expected_generator.get_state())
+
+
+def test_a_share_of_the_training_rows_has_the_full_length():
+    task = make_task({"kind": "parity", "length": 40, "share_full": 0.5})
+    lengths = task.sample(TRAIN, 1_000, make_generator("full")).difficulty
+    assert 0.45 < (lengths == 40).float().mean() < 0.6
+    plain = make_task({"kind": "parity", "length": 40})
+    assert torch.equal(*(t.sample(TEST, 50, make_generator("full")).inputs for t in (task, plain)))

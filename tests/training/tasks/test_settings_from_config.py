@@ -17,8 +17,14 @@ def infer_settings(config) -> dict:
 
 def test_settings_of_the_published_models_are_inferred():
     assert infer_settings(IMAGENET)["task"] == "images"
-    assert infer_settings(MAZE) == {"task": "mazes", "side": 39, "route": 100, "expand_range": False}
-    assert infer_settings(PARITY) == {"task": "parity", "length": 64, "encoding": "signs"}
+    assert infer_settings(MAZE) == {
+        "task": "mazes",
+        "side": 39,
+        "route": 100,
+        "expand_range": False,
+        "even_lengths": False,
+    }
+    assert infer_settings(PARITY) == {"task": "parity", "length": 64, "encoding": "signs", "share_full": 0.0}
 
 
 def test_model_for_small_mazes_gets_small_maze_settings():

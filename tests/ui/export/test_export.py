@@ -16,12 +16,13 @@ from ctm.io.yaml import parse_yaml
 from tests.paths import ROOT
 from training.pipeline import Pipeline
 from training.tasks import build_task
-from ui.export import checkpoint_data
-from ui.export.checkpoint_data import BROWSER_TASKS, load_page_checkpoint, read_license
+from ui.export.checkpoint_data import load_page_checkpoint, read_license
 from ui.export.cli import main
 from ui.export.page_builder import build_json_block, build_page
 from ui.export.space_builder import build_readme
+from ui.services import browser_limits
 from ui.services.browser_checkpoint import read_digit_images
+from ui.services.browser_limits import BROWSER_TASKS
 from ui.static_files import read_static
 
 PARITY, BRACKETS = ROOT / "checkpoints" / "parity-16", ROOT / "checkpoints" / "brackets"
@@ -71,7 +72,7 @@ def test_the_page_holds_the_files_of_the_checkpoint_as_they_are(page, parity):
     assert checkpoint["name"] == "parity-16"
     for name, text in checkpoint["files"].items():
         assert text == (PARITY / name).read_text("utf-8")
-    assert set(checkpoint["files"]) == {"config.json", "task.json", "halting.json"}
+    assert set(checkpoint["files"]) == {"config.json", "task.json", "halting.json", "layout.json"}
     assert base64.b64decode(reader.texts["weights-0"]) == (PARITY / "model.safetensors").read_bytes()
     assert checkpoint["policies"][0]["policy"] == Pipeline(load(PARITY), build_task(load(PARITY).task)).default_policy
     assert checkpoint["examples"] == build_task(load(PARITY).task).get_examples()
@@ -86,7 +87,13 @@ def test_the_page_loads_nothing_and_its_policy_allows_its_own_script_alone(page)
         assert all(url.startswith("data:") for url in loading.values()), (tag, loading)
     assert not re.search(r"@import|url\(", reader.texts["style"])
     script = reader.texts["bundle"]
-    assert not re.search(r"\bfetch\(|XMLHttpRequest|WebSocket|EventSource|importScripts|sendBeacon|\beval\(", script)
+    modules = dict(
+        re.findall(r'^"([\w/-]+\.js)": \(\) => \{(.*?)(?=^"[\w/-]+\.js": |\Z)', script, re.MULTILINE | re.DOTALL)
+    )
+    assert modules.keys() >= {"thought/component.js", "thought/demo.js", "ctm/worker.js"}
+    del modules["thought/demo.js"]  # loads recorded examples, which an exported page does not list
+    loads = re.compile(r"\bfetch\(|XMLHttpRequest|WebSocket|EventSource|importScripts|sendBeacon|\beval\(")
+    assert [name for name, text in modules.items() if loads.search(text)] == []
     (policy,) = [values["content"] for _, values in reader.elements if "http-equiv" in values]
     directives = dict(part.strip().split(" ", 1) for part in policy.split(";"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -136,16 +143,30 @@ def test_what_cannot_run_in_a_browser_is_refused_in_one_sentence(tmp_path, monke
         main(["page", str(BRACKETS), str(BRACKETS), "--out", str(tmp_path / "page.html")])
     with pytest.raises(SystemExit, match="Error: A page holds at most 16 checkpoints: got 17"):
         main(["page", *[str(BRACKETS)] * 17, "--out", str(tmp_path / "page.html")])
-    monkeypatch.setattr(checkpoint_data, "BROWSER_TASKS", frozenset())
-    with pytest.raises(ValueError, match="brackets cannot run in a browser: its task 'brackets' has no counterpart"):
-        load_page_checkpoint(str(BRACKETS))
-    monkeypatch.undo()
-    sharded = tmp_path / "sharded"
-    shutil.copytree(BRACKETS, sharded)
-    (sharded / "model.safetensors").write_bytes(b"0" * (20 * 2**20 + 1))
-    with pytest.raises(ValueError, match="sharded cannot run in a browser: its weights are more than 20 MiB"):
-        load_page_checkpoint(str(sharded))
     assert not (tmp_path / "page.html").exists()
+
+
+def test_the_limits_of_the_page_hold_for_the_export(tmp_path, monkeypatch):
+    out = tmp_path / "page.html"
+    monkeypatch.setattr(browser_limits, "BROWSER_TASKS", frozenset(("parity",)))
+    with pytest.raises(
+        SystemExit, match="brackets cannot run in a browser: its task is 'brackets', the browser knows parity;"
+    ):
+        main(["page", str(BRACKETS), "--out", str(out)])
+    monkeypatch.undo()
+    monkeypatch.setattr(browser_limits, "MAX_UNROLL_FLOPS", 10**6)
+    with pytest.raises(
+        SystemExit, match=r"brackets cannot .*takes \d+\.\d\d GFLOP, at most 0\.001 GFLOP are .*Docker Space\.$"
+    ):
+        main(["page", str(BRACKETS), "--out", str(out)])
+    monkeypatch.undo()
+    large = shutil.copytree(BRACKETS, tmp_path / "large")
+    (large / "model.safetensors").write_bytes(b"0" * (20 * 2**20 + 2**19))
+    with pytest.raises(
+        SystemExit, match=r"large cannot .*its weights have 20\.5 MiB, at most 20 MiB are loaded; train"
+    ):
+        main(["page", str(large), "--out", str(out)])
+    assert not out.exists()
 
 
 def test_the_list_of_tasks_is_that_of_the_registry_in_javascript():
@@ -178,7 +199,7 @@ def test_a_space_names_the_models_of_the_hub_and_its_upload_reaches_the_hub(hub,
     monkeypatch.setenv("HF_TOKEN", "hf_alice_read")
     with pytest.raises(SystemExit, match="Error: "):
         main(["space", str(BRACKETS), "--out", str(tmp_path / "space"), "--repo", "alice/other"])
-    with pytest.raises(SystemExit, match="Error: A Space is uploaded to its main branch"):
+    with pytest.raises(SystemExit, match="Error: A Space is published to its main branch"):
         main(["space", str(BRACKETS), "--out", str(tmp_path / "space"), "--repo", "alice/other@v1"])
 
 

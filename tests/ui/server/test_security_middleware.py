@@ -6,6 +6,7 @@ An anonymous client sends all requests over HTTP to the page that the app serves
 import gc
 import http.client
 import json
+import re
 import secrets
 import socket
 from collections.abc import Iterator
@@ -322,6 +323,27 @@ def test_every_response_has_security_headers(environment):
             assert directives["default-src"] == directives["base-uri"] == directives["form-action"] == "'self'"
 
 
+@pytest.mark.parametrize("environment", [{}, SPACE], ids=["local", "space"])
+def test_other_sites_may_frame_the_view_of_the_stage_and_nothing_else(environment):
+    with open_access_client(environment) as client:
+
+        def read_frames(path: str) -> str:
+            policy = client.get(path).headers["content-security-policy"]
+            return re.search("frame-ancestors ([^;]*)", policy)[1]
+
+        page = read_frames("/")
+        assert read_frames("/?view=stage") == read_frames("/?model=digits&view=stage&tick=2") == "*"
+        assert read_frames("/?tab=train&runs=a,b&view=charts") == "*"
+        for path in (
+            "/?view=",
+            "/?view=stages",
+            "/?view=page&view=stage",
+            "/?view=stage&view=page",
+            "/config?view=stage",
+        ):
+            assert read_frames(path) == page != "*", path
+
+
 @pytest.mark.parametrize("path", ["/", "/config", "/gradio_api/info"])
 def test_a_forged_host_header_does_not_reach_other_visitors(path):
     with open_access_client({"CTM_ADMIN_TOKEN": ADMIN_TOKEN}) as client:
@@ -390,6 +412,7 @@ def test_untrusted_cards_and_logs_run_no_script_and_contact_no_host(browser, hub
             page = browser.new_page(viewport={"width": 1280, "height": 1000})
             page.goto(address)
             page.get_by_role("tab", name="Train").click()
+            page.click("#log-section > button")
             expect(page.locator("#log")).to_contain_text("window.taken = 6")
             expect(page.locator("#headline")).to_contain_text("window.taken = 6")
             page.get_by_role("tab", name="Models").click()

@@ -1,4 +1,4 @@
-"""Test the halting policies of a checkpoint, the halting view and comparisons."""
+"""Test the halting policies of a checkpoint and the halting view."""
 
 import json
 
@@ -8,7 +8,6 @@ from ctm.checkpoint.metadata import HaltingMetadata, PolicyRecord
 from inference import parse
 from inference.halting.evidence import describe_evidence
 from inference.halting.stored_policies import NEVER_HALT_POLICY, get_guarantee
-from tests.ui.conftest import make_checkpoint, make_inference_service
 from ui.services.halting_view_model import (
     FORK_LABEL,
     FULL_BUDGET_LABEL,
@@ -197,42 +196,6 @@ def test_the_view_model_holds_curves_policies_and_reliability():
     )
     bare = build_halting_view(HALTING, {}, 6)
     assert bare["reliability"] is None and bare["held_out"] is None
-
-
-@pytest.fixture(scope="module")
-def comparison_service(tmp_path_factory):
-    """Return a service with two checkpoints of one task, one of them with fewer ticks, and one of another task."""
-    directory = tmp_path_factory.mktemp("comparison")
-    for name, task_kind in {"a": "parity", "b": "parity", "other": "arithmetic"}.items():
-        make_checkpoint(directory / name, task_kind, iterations=4 if name == "b" else 6)
-    return make_inference_service(directory)
-
-
-def test_policies_and_models_of_the_same_task_may_be_compared(comparison_service):
-    choices = dict(comparison_service.list_comparison_choices("a"))
-    assert choices[f"Rule: {FULL_BUDGET_LABEL}"] == f"rule:{NEVER_HALT_POLICY}"
-    assert [choice for choice in choices.values() if choice.startswith("model:")] == ["model:b"]
-
-
-def test_a_comparison_has_a_row_for_the_result_and_one_for_each_choice(comparison_service):
-    record = comparison_service.predict("a", "101", "ticks=2")
-    rows = json.loads(json.dumps(comparison_service.compare(record, "101", [f"rule:{NEVER_HALT_POLICY}", "model:b"])))
-    assert [(row["policy"], row["ticks"], row["iterations"]) for row in rows[:2]] == [
-        ("ticks=2", 2, 6),
-        (NEVER_HALT_POLICY, 6, 6),
-    ]
-    assert rows[2]["iterations"] == 4 and len(rows[1]["answers"]) == len(rows[1]["certainty"]) == 6
-    assert len(comparison_service.compare(record, "101", [f"rule:{NEVER_HALT_POLICY}"] * 9)) == 4, (
-        "the number of compared choices is limited"
-    )
-
-
-def test_a_choice_that_cannot_run_is_reported_in_its_row(comparison_service):
-    record = comparison_service.predict("a", "101", "")
-    policy_row, model_row = comparison_service.compare(
-        record, "1" * 40, [f"rule:{NEVER_HALT_POLICY}", "model:../../etc"]
-    )[1:]
-    assert "at most 16 bits" in policy_row["problem"] and model_row["problem"]
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,8 @@ def test_the_publication_status_of_a_run_is_shown(inference_service, tmp_path):
 
 
 def test_listed_models_are_shown_without_hub_requests(inference_service, hub):
-    assert [name for _, name in inference_service.list_catalog()] == ["digits", "alice/listed", "alice/away"]
+    cards = inference_service.gallery.build_view()["cards"]
+    assert [card["name"] for card in cards] == ["digits", "alice/listed", "alice/away"]
     assert not hub.requests
 
 

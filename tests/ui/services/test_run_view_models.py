@@ -14,9 +14,10 @@ from training.jobs.redaction import redact_token
 from training.publishing.outbox import Outbox
 from training.run_dir import RunDir
 from ui.components.formatting import format_progress_bar
-from ui.services.run_view_models import MAX_COMPARED_RUNS, MAX_LOG_CHARS, read_log_tail
-from ui.services.training_curves import build_curves_data
-from ui.tabs.run_monitor import format_headline, format_run_facts
+from ui.services.gallery import Gallery
+from ui.services.run_view_models import MAX_LOG_CHARS, build_headline, read_log_tail
+from ui.services.training_curves import build_curves_data, build_run_data
+from ui.tabs.run_format import format_headline, format_run_facts
 
 __all__ = ["training_service"]
 
@@ -73,7 +74,7 @@ def test_a_line_that_is_logged_during_a_read_is_in_the_next_view(training_servic
     monkeypatch.setattr(RunDir, "read_metrics", read_then_log)
     first = training_service.run_views.get_run_view("run-1")
     second = training_service.run_views.get_run_view("run-1")
-    steps = [view["curves"]["runs"][0]["points"]["loss"][0][-1] for view in (first, second)]
+    steps = [view["data"]["points"]["loss"][0][-1] for view in (first, second)]
     assert steps == [50, 60] and first["version"] != second["version"]
 
 
@@ -93,9 +94,15 @@ def test_the_state_of_a_run_is_the_same_in_all_views(training_service, has_steps
         run_dir.status_file.unlink()
     views = training_service.run_views
     view = views.get_run_view("run-1")
-    assert views.list_run_choices() == [(f"run-1 ({expected})", "run-1")]
+    assert views.list_runs() == [{"id": "run-1", "task": "parity", "state": expected}]
     assert (view["state_label"], views.list_history_rows()[0][1]) == (expected, expected)
     assert view["headline"].lower().startswith(expected)
+
+
+def test_the_headline_names_the_stage_of_a_run_in_stages():
+    status = {"phase": "training", "step": 8, "steps": 15, "stage": 2, "stages": 3}
+    job = Job(id="a", state="running", submitted_at=0.0)
+    assert build_headline(job, status) == "Training: step 8 of 15, stage 2 of 3"
 
 
 def test_progress_is_an_element_that_screen_readers_know():
@@ -152,18 +159,44 @@ def test_runs_are_compared_with_their_differences_marked(training_service):
     run_dir = create_fake_run(training_service, "two")
     (run_dir.path / "config.yaml").unlink()
     run_dir.initialize(make_tiny_config(steps=100).with_overrides({"train.seed": 9}))
-    curves, rows = training_service.run_views.compare(["one", "two"])
-    assert [run["name"] for run in curves["runs"]] == ["one", "two"]
-    assert rows[0] == ["train.seed", "0", "9", "differs"] and not any(row[-1] for row in rows[1:])
-    assert training_service.run_views.compare([])[1] == []
+    curves = training_service.run_views.get_curves(["one", "two"], "two")
+    assert [run["name"] for run in curves["runs"]] == ["one", "two"] and curves["heatmap"]["name"] == "two"
+    assert curves["differences"] == [["train.seed", "0", "9"]]
+    assert training_service.run_views.get_curves(["one"], "one")["differences"] == []
+    assert training_service.run_views.get_curves([], "one")["runs"] == []
     with pytest.raises(ValueError, match="no run called"):
-        training_service.run_views.compare(["one", "../two"])
+        training_service.run_views.get_curves(["one", "../two"], "one")
 
 
-def test_the_number_of_compared_runs_is_limited_to_the_number_of_colours(training_service):
-    ids = [create_fake_run(training_service, f"run-{number}").path.name for number in range(8)]
-    curves, rows = training_service.run_views.compare(ids)
-    assert len(curves["runs"]) == MAX_COMPARED_RUNS == len(rows[0]) - 2
+def test_settings_are_compared_again_only_after_a_change(training_service, monkeypatch):
+    run_dirs = [create_fake_run(training_service, name) for name in ("one", "two")]
+    reads, original_load_config = [], RunDir.load_config
+    monkeypatch.setattr(RunDir, "load_config", lambda self: reads.append(1) or original_load_config(self))
+    views = training_service.run_views
+    assert views.get_setting_differences(["one", "two"]) == [] == views.get_setting_differences(["one", "two"])
+    assert len(reads) == 2
+    (run_dirs[1].path / "config.yaml").unlink()
+    run_dirs[1].initialize(make_tiny_config(steps=100).with_overrides({"train.seed": 9}))
+    assert views.get_setting_differences(["one", "two"]) == [["train.seed", "0", "9"]]
+
+
+def test_samples_of_a_run_are_read_by_step(training_service):
+    run_dir = create_fake_run(training_service, "run-1")
+    views = training_service.run_views
+    empty_version = views.get_samples_version("run-1")
+    assert views.get_samples("run-1") == {"run": "run-1", "steps": [], "step": None, "samples": []}
+    sample = {"title": "101", "is_correct": True, "record": {"ticks": 1, "certainty": [0.5]}}
+    for number, step in enumerate((10, 20), 1):
+        run_dir.samples.append({"step": step, "evaluation": number, "samples": [sample] * number})
+    with run_dir.samples_file.open("a") as file:
+        file.write('{"step":30,"evaluation":3,"samp')
+    assert views.get_samples_version("run-1") != empty_version
+    newest = views.get_samples("run-1")
+    assert (newest["steps"], newest["step"], len(newest["samples"])) == ([10, 20], 20, 2)
+    assert views.get_samples("run-1", 10)["samples"] == [sample]
+    assert views.get_samples("run-1", 15)["step"] == 20
+    with pytest.raises(ValueError, match="no run called"):
+        views.get_samples("../run-1")
 
 
 BROKEN_FILES = [
@@ -185,7 +218,16 @@ BROKEN_FILES = [
 
 @pytest.mark.parametrize(
     "file",
-    ["metrics.jsonl", "status.json", "config.yaml", "command.txt", "log.txt", "ending.json", "outbox/1-a/entry.json"],
+    [
+        "metrics.jsonl",
+        "samples.jsonl",
+        "status.json",
+        "config.yaml",
+        "command.txt",
+        "log.txt",
+        "ending.json",
+        "outbox/1-a/entry.json",
+    ],
 )
 @pytest.mark.parametrize("content", BROKEN_FILES, ids=lambda content: repr(content[:16]))
 def test_a_damaged_file_of_one_run_does_not_affect_other_runs(training_service, file, content):
@@ -201,7 +243,8 @@ def test_a_damaged_file_of_one_run_does_not_affect_other_runs(training_service, 
     assert len(training_service.recipes.list_sources()) == 4 and training_service.create_archive("odd-1")
     for call in (
         lambda: training_service.recipes.build_form("run:odd-1"),
-        lambda: training_service.run_views.compare(["odd-1"]),
+        lambda: training_service.run_views.get_curves(["odd-1", "good-1"], "odd-1"),
+        lambda: training_service.run_views.get_samples("odd-1"),
     ):
         try:
             call()
@@ -213,15 +256,37 @@ def test_a_run_whose_directory_is_gone_is_still_listed(training_service):
     training_service.scheduler.store.add(Job("gone-1", "failed", status_message="It went."))
     assert training_service.run_views.get_run_view("gone-1")["headline"] == "Failed at no step yet"
     assert training_service.run_views.list_history_rows()[0][:3] == ["gone-1", "failed", "?"]
-    for call in (
-        lambda: training_service.recipes.build_form("run:gone-1"),
-        lambda: training_service.run_views.compare(["gone-1"]),
-    ):
-        with pytest.raises(ValueError, match=r"no run at|cannot be read"):
-            call()
+    assert training_service.run_views.list_runs() == [{"id": "gone-1", "task": "?", "state": "failed"}]
+    assert training_service.run_views.get_curves(["gone-1"], "gone-1")["charts"] == []
+    with pytest.raises(ValueError, match=r"no run at|cannot be read"):
+        training_service.recipes.build_form("run:gone-1")
 
 
 def test_metrics_of_fake_runs_appear_in_the_charts():
     """The metrics of fake runs have the names that the charts use."""
-    view = build_curves_data([("a", make_metrics_lines(100), 100)])
-    assert {"loss", "accuracy", "by-tick", "rate", "speed"} <= {chart["id"] for chart in view["charts"]}
+    view = build_curves_data([build_run_data("a", make_metrics_lines(100))])
+    assert {"loss", "accuracy", "rate", "speed"} <= {chart["id"] for chart in view["charts"]}
+
+
+def test_every_list_is_new_after_a_run_finishes_and_after_it_is_deleted(training_service):
+    """The lists of the Think, Train and Models tabs are asked again when a visitor opens the tab."""
+
+    def list_runs() -> list[bool]:
+        catalog, views, recipes = training_service.catalog, training_service.run_views, training_service.recipes
+        gallery = Gallery(catalog).build_view()
+        return [
+            "run:run-1" in catalog.list_names(),
+            "run:run-1" in json.dumps(gallery),
+            "run:run-1" in dict(map(reversed, recipes.list_initial_weights())),
+            "run:run-1" in dict(map(reversed, recipes.list_sources())),
+            "run-1" in [run["id"] for run in views.list_runs()],
+            "run-1" in [row[0] for row in views.list_history_rows()],
+        ]
+
+    run_dir = create_fake_run(training_service, "run-1", state="running", steps=(10,))
+    assert list_runs() == [False, False, False, True, True, True]
+    make_checkpoint(run_dir.final_checkpoint_dir, "parity")
+    training_service.scheduler.store.update("run-1", state="succeeded")
+    assert list_runs() == [True] * 6
+    training_service.delete("run-1")
+    assert list_runs() == [False] * 6

@@ -15,9 +15,10 @@ from tests.ui.run_fixtures import create_fake_run, make_training_service
 from training.config import RunConfig, read_recipe
 from training.publishing.outbox import Outbox
 from training.publishing.upload_worker import UploadWorker, list_run_outboxes
-from ui.services.recipe_catalog import add_overrides
+from training.train_command import add_overrides
+from ui.services.form_schema import get_form_values
 from ui.services.training_service import TrainingService
-from ui.tabs.run_monitor import format_run_facts
+from ui.tabs.run_format import format_run_facts
 
 __all__ = ["training_service"]
 
@@ -91,18 +92,18 @@ def test_an_invalid_source_gets_an_error_message(training_service, source):
 
 
 def test_a_run_is_queued_with_its_settings_and_its_command(training_service):
-    values = training_service.recipes.build_form("tiny")["values"] | {
+    values = get_form_values(training_service.recipes.load_source("tiny").config) | {
         "train.steps": 77.0,
         "optim.lr": 0.002,
         "train.mixed_precision": "no",
     }
     job, run_dir = start_run(training_service, form_values=values, name="my-run")
     assert (job.state, job.submitted_by, job.target, job.devices) == ("queued", "ann", "local", 1)
-    assert job.id.startswith("my-run-2") and run_dir.load_config() == make_tiny_config(steps=77).with_overrides(
+    assert job.id == "my-run" and run_dir.load_config() == make_tiny_config(steps=77).with_overrides(
         {"optim.lr": 0.002}
     )
     assert run_dir.read_command() == "python -m training train configs/tiny.yaml optim.lr=0.002 train.steps=77"
-    assert training_service.run_views.list_run_choices() == [(f"{job.id} (queued)", job.id)]
+    assert [(run["id"], run["state"]) for run in training_service.run_views.list_runs()] == [(job.id, "queued")]
     assert training_service.run_views.get_current_run_id() == job.id
 
 
@@ -132,7 +133,7 @@ def test_a_run_from_an_earlier_run_differs_only_in_its_changes(training_service)
     run_dir = create_fake_run(training_service, "old-1")
     _, new_run_dir = start_run(training_service, "run:old-1", {"train.seed": 3})
     assert new_run_dir.load_config() == run_dir.load_config().with_overrides({"train.seed": 3})
-    assert new_run_dir.read_command() == "python -m training train configs/tiny.yaml train.seed=3"
+    assert new_run_dir.read_command() == "python -m training train configs/tiny.yaml train.steps=100 train.seed=3"
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,9 @@ def test_a_run_from_an_earlier_run_differs_only_in_its_changes(training_service)
 )
 def test_a_name_becomes_small_letters_digits_and_hyphens_and_never_a_path(training_service, name, expected):
     job, run_dir = start_run(training_service, "tiny", {}, name=name)
-    assert re.fullmatch(re.escape(expected) + r"-\d{8}-\d{6}(-\d+)?", job.id)
+    assert job.id == expected
+    other_id = start_run(training_service, "tiny", {}, name=name)[0].id
+    assert re.fullmatch(re.escape(expected) + r"-\d{8}-\d{6}", other_id), "a name that is taken gets the time"
     assert run_dir.path.parent == training_service.scheduler.runs_dir
 
 
@@ -206,7 +209,10 @@ def test_a_run_can_start_from_the_weights_of_a_local_checkpoint(training_service
         assert training_service.recipes.recipes_dir.parent / new_run_dir.load_config().init_from == checkpoint_dir, (
             "the path is relative to the directory of the app"
         )
-        assert shlex.split(new_run_dir.read_command())[-1] == f"init_from={new_run_dir.load_config().init_from}"
+        assert (
+            json.loads(shlex.split(new_run_dir.read_command())[-1].removeprefix("init_from="))
+            == new_run_dir.load_config().init_from
+        )
 
 
 @pytest.mark.parametrize(
@@ -280,6 +286,20 @@ def test_a_checkpoint_of_the_hub_provides_settings_and_initial_weights(online_tr
     assert run_dir.load_config() == config.with_overrides({"train.steps": 44})
 
 
+def test_a_checkpoint_that_was_trained_in_stages_provides_the_settings_of_the_last_one(
+    online_training_service, hub, tmp_path
+):
+    stages = [{"train": {"steps": 3}}, {"optim": {"lr": 0.5}}]
+    settings = make_tiny_config(steps=33).with_overrides({"stages": stages}).to_portable_dict()
+    command = "python -m training train configs/tiny.yaml"
+    hub.add_repo("bob/parity", make_trained_checkpoint(tmp_path, settings=settings, command=command))
+    config, command, _ = online_training_service.recipes.load_source("hub:bob/parity")
+    assert not config.stages and config.train.steps == 33 and config.optim.lr == 0.5
+    assert command.startswith(
+        "python -m training train configs/tiny.yaml 'stages=[]' optim.lr=0.5 init_from=hub:bob/parity@"
+    )
+
+
 def test_a_checkpoint_of_the_hub_prefills_neither_repository_nor_command(online_training_service, hub, tmp_path):
     """Its files are untrusted: its publish settings must not be used, and users might run its command."""
     settings = make_tiny_config().model_dump(mode="json") | {
@@ -329,7 +349,13 @@ def test_a_run_that_cannot_be_published_is_not_started(online_training_service, 
     _, run_dir = start_run(
         online_training_service, publish={"repo": "alice/new", "private": True, "interval_minutes": 15}
     )
-    expected = {"repo": "alice/new", "private": True, "interval_minutes": 15, "example_images": False}
+    expected = {
+        "repo": "alice/new",
+        "private": True,
+        "interval_minutes": 15,
+        "example_images": False,
+        "static_space": "",
+    }
     assert run_dir.load_config().publish.model_dump() == expected
     assert "alice/new" not in run_dir.read_command(), "the command has no publish settings"
 

@@ -77,6 +77,7 @@ def test_events_reproduce_the_files_of_the_run(tmp_path, monkeypatch, capsys):
         run_dir.path.mkdir()
     remote_dir.log_metrics({"step": 1, "loss": float("nan"), "words": "a\u2028b"})
     remote_dir.log_metrics({"step": 2})
+    remote_dir.samples.append({"step": 2, "evaluation": 1, "samples": [{"title": "a\u2028b", "record": {"ticks": 1}}]})
     remote_dir.write_status("training", 2, 12, steps_per_second=3.5)
     remote_dir.write_outcome("disk", "Free some space.")
     outbox = Outbox(remote_dir.path)
@@ -92,6 +93,7 @@ def test_events_reproduce_the_files_of_the_run(tmp_path, monkeypatch, capsys):
     for name in ("status.json", "ending.json"):
         assert json.loads((local_dir.path / name).read_text()) == json.loads((remote_dir.path / name).read_text())
     assert local_dir.metrics_file.read_text() == remote_dir.metrics_file.read_text()
+    assert local_dir.samples_file.read_bytes() == remote_dir.samples_file.read_bytes()
     assert Outbox(local_dir.path).entries() == outbox.entries() and isinstance(outbox.entries()[0], OutboxEntry)
 
 

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from benchmarks import maze_pictures, paper_photos
 from tests.paths import ROOT
+from tests.ui.image_file_kinds import make_exif, make_exif_text, make_xmp, make_xmp_text, move_exif_to_end
 from tests.ui.static.ctm.node_tasks import compare, find_difference, make_parse_job, parse, run_jobs, to_unit_range
 from training.data.image_reader import read_image
 from training.data.maze import PATH, START, WALL, compute_canonical_bytes
@@ -166,6 +167,15 @@ def test_generated_mazes_belong_to_the_test_split(tmp_path):
     assert all(15 <= length <= 30 for length in lengths) and len(set(lengths)) > 3
 
 
+def test_generated_mazes_have_the_wanted_route_length(tmp_path):
+    (sizes,) = run_jobs([{"task": MAZES, "seeds": [0, 1], "difficulty": 34}], tmp_path)
+    for seed, size in enumerate(sizes):
+        pixels = np.fromfile(tmp_path / f"0-{seed}.rgba", np.uint8).reshape(size["height"], size["width"], 4)
+        maze = build_task(MAZES).parse_input(to_unit_range(pixels)[..., :3])
+        assert len(maze.context.find_shortest_moves()) == 34
+        assert assign_split(compute_canonical_bytes(maze.context.grid)) == TEST
+
+
 def test_transparent_images_are_placed_on_the_same_background(tmp_path):
     generator = np.random.default_rng(4)
     strokes = 255 - draw_strokes(5)[..., :1]
@@ -201,6 +211,9 @@ def test_files_that_only_the_server_reads_exactly_are_named(tmp_path):
         save(photo.convert("P"), format="PNG", transparency=0),
         save(photo.convert("L"), format="JPEG"),
         save(photo, format="JPEG", progressive=True),
+        save(photo, format="JPEG", xmp=make_xmp(1)),
+        save(photo, format="PNG", exif=make_exif(6)),
+        save(photo, format="PNG", pnginfo=make_xmp_text(1)),
     ]
     rejected = [
         save(deep, format="PNG"),
@@ -209,6 +222,11 @@ def test_files_that_only_the_server_reads_exactly_are_named(tmp_path):
         save(photo, format="PNG")[:-20],
         save(photo.convert("CMYK"), format="JPEG"),
         save(photo, format="JPEG")[:-200],
+        save(photo, format="JPEG", xmp=make_xmp(6)),
+        save(photo, format="PNG", pnginfo=make_exif_text(6)),
+        save(photo, format="PNG", pnginfo=make_xmp_text(6)),
+        save(photo, format="PNG", pnginfo=make_xmp_text(6, is_compressed=True)),
+        list(move_exif_to_end(bytes(save(photo, format="PNG", exif=make_exif(6))))),
         save(photo, format="GIF"),
         save(photo, format="WEBP"),
         [],

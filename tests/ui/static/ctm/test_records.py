@@ -57,7 +57,7 @@ def predict_in_python(model: Pipeline, user_input: Any, policy: str) -> dict[str
 
 def run_node(name: str, directory: Path, requests: list[dict[str, Any]], model: Pipeline) -> list[dict[str, Any]]:
     """Return the answers of the JavaScript engine to requests."""
-    checkpoint = build_browser_checkpoint(name, ROOT / "checkpoints" / name, model.task.name)
+    checkpoint = build_browser_checkpoint(name, ROOT / "checkpoints" / name, model.task)
     digits = directory / DIGITS_NAME
     if DIGITS_NAME in checkpoint.files:
         digits.write_bytes(checkpoint.read(DIGITS_NAME))

@@ -53,6 +53,7 @@ def test_tasks_of_bundled_checkpoints_are_described_as_in_python(name, descripti
         "statesResult": task.states_result,
         "hasNaturalInputs": task.has_natural_inputs,
         "sentencePositions": task.sentence_positions,
+        "difficultyName": task.difficulty_name,
         "spec": {
             "backbone": spec.backbone,
             "classes": spec.classes,

@@ -8,6 +8,7 @@ import torch
 from hypothesis import strategies as st
 
 from tests.strategies import HOSTILE_TEXTS
+from tests.training.tasks.difficulty_oracles import MEASURES, has_difficulty
 from tests.ui.static.ctm.node_tasks import collect_examples, compare, parse, run_jobs, store_digits
 from training.tasks.arithmetic import assign_sequence_splits
 from training.tasks.base import Task, TaskInput
@@ -121,3 +122,14 @@ def test_generated_texts_are_distributed_as_samples_of_the_test_split(tmp_path):
         in_python = task.sample(TEST, 100, torch.Generator().manual_seed(1)).inputs.double().mean(1)
         error = ((in_python.var() + in_javascript.var()) / 100).sqrt()
         assert abs(in_python.mean() - in_javascript.mean()) <= 5 * error, name
+
+
+def test_generated_texts_have_the_wanted_difficulty(tmp_path):
+    pairs = [(name, difficulty) for name, (_, levels) in MEASURES.items() for difficulty in levels]
+    metadata = {name: {"task": name, "settings": {"length": 64} if name == "parity" else {}} for name in MEASURES}
+    store_digits(tmp_path)
+    jobs: list[dict[str, Any]] = [
+        {"task": metadata[name], "seeds": [0, 1, 2], "difficulty": difficulty} for name, difficulty in pairs
+    ]
+    for (name, difficulty), texts in zip(pairs, run_jobs(jobs, tmp_path), strict=True):
+        assert all(has_difficulty(name, text, difficulty) for text in texts), (name, difficulty, texts)

@@ -1,0 +1,22 @@
+"""Tests of the figures that are copied from training runs."""
+
+from benchmarks.taught_parity import collect_run, render_table
+from tests.training.test_trainer import make_tiny_config, read_metrics
+from training.run_dir import RunDir
+from training.training_loop import train
+
+
+def test_figures_of_runs_are_those_of_their_files(tmp_path):
+    for name, steps in (("short", 4), ("long", 8)):
+        run_dir = RunDir(tmp_path / name)
+        train(make_tiny_config(steps=steps), run_dir)
+        run_dir.save_command(f"python -m training train {name}.yaml", replace=True)
+    short, long = (collect_run(tmp_path / name) for name in ("short", "long"))
+    logged = [line for line in read_metrics(RunDir(tmp_path / "long")) if "validation_accuracy_best" in line]
+    assert [line["step"] for line in long["validations"]] == [4, 8]
+    assert long["validations"][1]["accuracy_last"] == logged[1]["validation_accuracy_last"]
+    text = render_table({"runs": [short, long]})
+    assert text.splitlines()[0] == "| step | `short` | `long` |"
+    assert (
+        "| 8 | - | " in text and "figures up to step 4 of 4" in text and "`python -m training train long.yaml`" in text
+    )

@@ -1,0 +1,132 @@
+"""Tests of the attention and the probe loss against loops over their definitions, and of their targets."""
+
+import math
+
+import pytest
+import torch
+
+from tests.training.test_trainer import TINY_RECIPE, load_step_weights, make_tiny_config, read_metrics
+from training.auxiliary_losses import AuxiliaryTargets, StateProbe, attention_loss
+from training.config import RunConfig
+from training.losses import IGNORE_INDEX
+from training.pace import Pace
+from training.run_dir import RunDir
+from training.tasks import make_task
+from training.tasks.splits import TRAIN, make_generator
+from training.trainer import Trainer
+from training.training_loop import train
+
+PACE = Pace(delay=2)
+TAUGHT_LOSS = {"tick_reduction": "paced", "lookahead": 2, "pace_delay": 1}
+AUXILIARY = {"attention_loss_weight": 0.3, "probe_loss_weight": 1.0}
+LSTM_MODEL = {"kind": "lstm", "d_model": 8, "iterations": 4, "d_input": 8, "heads": 2}
+
+
+def test_attention_loss_is_that_of_the_best_head_at_the_place_of_the_timetable():
+    generator = torch.Generator().manual_seed(0)
+    attention = torch.rand(3, 2, 6, 12, generator=generator).softmax(2)
+    places = torch.randint(6, (3, 4), generator=generator)
+    places[1, 2:] = IGNORE_INDEX
+    terms = [
+        -math.log(max(attention[row, head, places[row, position], tick].item() for head in range(2)))
+        for row in range(3)
+        for tick, position in enumerate(PACE.find_attended_positions(4, 12).tolist())
+        if position >= 0 and places[row, position] != IGNORE_INDEX
+    ]
+    assert attention_loss(attention, places, PACE).item() == pytest.approx(sum(terms) / len(terms), rel=1e-5)
+
+
+def test_probe_loss_stops_after_the_results_that_the_probe_reads():
+    probe = StateProbe(1, 2, seed=0)
+    with torch.no_grad():
+        probe.linear.weight.copy_(torch.tensor([[0.0], [1.0]]))
+        probe.linear.bias.zero_()
+    due = PACE.compute_due_ticks(4, 12)
+    activations = torch.zeros(1, 1, 12)
+    activations[0, 0, due - 1] = torch.tensor([2.0, -1.0, -3.0, 1.0])
+    states = torch.tensor([[1, 0, 1, 1]])  # the probe reads 1, 0, 0, 1
+    losses = [math.log1p(math.exp(-2.0)), math.log1p(math.exp(-1.0)), math.log1p(math.exp(3.0))]
+    assert probe(activations, states, PACE, 1).item() == pytest.approx(sum(losses) / 3, rel=1e-5)
+    losses.append(math.log1p(math.exp(-1.0)))
+    assert probe(activations, states, PACE, None).item() == pytest.approx(sum(losses) / 4, rel=1e-5)
+    states[0, 2:] = IGNORE_INDEX
+    assert probe(activations, states, PACE, 1).item() == pytest.approx(sum(losses[:2]) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("encoding", ["tokens", "signs"])
+def test_targets_of_parity_are_places_and_running_parities(encoding):
+    task = make_task({"kind": "parity", "length": 12, "encoding": encoding})
+    batch = task.sample(TRAIN, 20, make_generator("targets"))
+    targets = task.compute_auxiliary_targets(batch)
+    assert isinstance(targets, AuxiliaryTargets)
+    for row, length in enumerate(batch.difficulty.tolist()):
+        is_one = batch.inputs[row] == (1 if encoding == "tokens" else -1)
+        assert targets.places[row].tolist() == [*range(length), *[IGNORE_INDEX] * (12 - length)]
+        assert targets.states[row, :length].tolist() == [int(is_one[: n + 1].sum()) % 2 for n in range(length)]
+        assert (targets.states[row, length:] == IGNORE_INDEX).all()
+
+
+def test_weights_fade_linearly_to_zero_and_the_probe_is_in_no_checkpoint(tmp_path):
+    config = RunConfig.parse(
+        TINY_RECIPE
+        | {"loss": TAUGHT_LOSS | AUXILIARY | {"auxiliary_loss_share": 0.5}}
+        | {"train": TINY_RECIPE["train"] | {"log_every": 1}}
+    )
+    assert [config.loss.compute_auxiliary_weight(step / 12) for step in (0, 3, 6, 9)] == [1, 0.5, 0, 0]
+    run_dir = RunDir(tmp_path / "run")
+    assert train(config, run_dir)
+    lines = {line["step"]: line for line in read_metrics(run_dir) if "loss" in line}
+    assert [step for step, line in lines.items() if "probe_loss" in line] == [1, 2, 3, 4, 5, 6]
+    assert [step for step, line in lines.items() if "attention_loss" in line] == [1, 2, 3, 4, 5, 6]
+    names = set(load_step_weights(run_dir, 12))
+    assert names == set(Trainer(make_tiny_config()).unwrapped_model.state_dict())
+
+
+def test_a_resumed_run_continues_probe_and_optimiser(tmp_path):
+    config = RunConfig.parse(
+        TINY_RECIPE | {"loss": TAUGHT_LOSS | AUXILIARY, "optim": TINY_RECIPE["optim"] | {"fused": True}}
+    )
+    whole, resumed = RunDir(tmp_path / "whole"), RunDir(tmp_path / "resumed")
+    assert train(config, whole)
+
+    class StopAtStep6(Exception):
+        pass
+
+    def stop(step):
+        if step == 6:
+            raise StopAtStep6
+
+    with pytest.raises(StopAtStep6):
+        train(config, resumed, on_save=stop)
+    assert train(config, resumed)
+    expected = load_step_weights(whole, 12)
+    for name, tensor in load_step_weights(resumed, 12).items():
+        assert torch.equal(tensor, expected[name]), name
+    assert read_metrics(whole) == read_metrics(resumed)
+
+
+def test_the_losses_lower_themselves_on_one_batch():
+    config = RunConfig.parse(
+        TINY_RECIPE
+        | {"model": TINY_RECIPE["model"] | {"iterations": 12, "dropout": 0.0}}
+        | {"loss": TAUGHT_LOSS | AUXILIARY | {"energy_kind": "none"}, "optim": {"lr": 0.02, "warmup_steps": 0}}
+        | {"train": TINY_RECIPE["train"] | {"steps": 100_000}}
+    )
+    trainer = Trainer(config)
+    trainer.prepare()
+    batch = trainer.task.sample(TRAIN, 32, make_generator("one batch"))
+    figures = [trainer.train_step(iter([batch])) for _ in range(40)]
+    for name in ("attention_loss", "probe_loss"):
+        assert figures[-1][name] < 0.8 * figures[0][name], name
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"task": {"kind": "mazes"}, "loss": AUXILIARY}, "mazes states none: set both to 0"),
+        ({"model": LSTM_MODEL, "loss": AUXILIARY}, "need model.kind=ctm with attention"),
+    ],
+)
+def test_recipes_that_cannot_work_are_rejected_in_one_sentence(changes, message):
+    with pytest.raises(ValueError, match=message):
+        RunConfig.parse(TINY_RECIPE | changes)
