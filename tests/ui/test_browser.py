@@ -5,11 +5,12 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=20_000)  # a loaded host is slow
@@ -33,8 +34,30 @@ def browser():
         (pytest.fail if os.environ.get("CTM_REQUIRE_BROWSER") == "1" else pytest.skip)("no Chromium or Chrome on PATH")
     with sync_playwright() as play:
         chromium = play.chromium.launch(executable_path=executable, args=FLAGS)
+        slow_down(chromium, float(os.environ.get("CTM_CPU_THROTTLE", "1")))
         yield chromium
         chromium.close()
+
+
+def slow_down(browser: Browser, factor: float) -> None:
+    """Let every page of a browser compute slower by a factor, as on a slow machine, which shows races."""
+    if factor <= 1:
+        return
+    new_context = browser.new_context
+
+    def create(**options: Any) -> BrowserContext:
+        context = new_context(**options)
+        new_page = context.new_page
+
+        def create_page() -> Page:
+            page = new_page()
+            context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": factor})
+            return page
+
+        context.new_page = create_page
+        return context
+
+    browser.new_context = create
 
 
 @pytest.fixture

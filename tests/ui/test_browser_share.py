@@ -55,13 +55,17 @@ def locate(page: Page, part: str):
 
 
 def run_text(page: Page, text: str, ticks: int = 6) -> None:
-    """Select the parity model, and run it for some ticks."""
+    """Select the parity model, and run it for some ticks. The address tells which input and which policy an answer belongs to."""
     choose_checkpoint(page, "parity-16")
-    expect(page).to_have_url(re.compile("model=parity-16"))
+    expect(page).to_have_url(
+        re.compile("model=parity-16&input=")
+    )  # the first example: the model is selected completely
     if not page.locator("#policy-text").count():  # the section is built when it is opened
         page.locator("#options button").first.click()
     page.locator("#policy-text").locator("textarea, input").fill(f"ticks={ticks}")
+    expect(page).to_have_url(re.compile(rf"policy=ticks%3D{ticks}$"))
     page.locator("#sequence").locator("textarea, input").fill(text)
+    expect(page).to_have_url(re.compile(rf"model=parity-16&input={text}&policy=ticks%3D{ticks}$"))
     expect(locate_sentence(page)).to_contain_text(f"set to {ticks} ticks")
 
 
