@@ -2,6 +2,9 @@
 
 The answer contains the value after every number. Only its last position, the result, decides whether it is correct. The
 number of ticks that a model needs grows with the length of the chain.
+
+With `random_offset`, training chains begin anywhere in the input, so that every place of a chain that is longer than all of
+them has been trained.
 """
 
 import re
@@ -13,8 +16,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ctm.settings import Settings
-from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec, check_alphabet
-from training.tasks.splits import LONGER, TEST, is_in_split, sample_until
+from training.tasks.base import Batch, DistributionShift, Task, TaskAnswer, TaskInput, TaskSpec, check_alphabet
+from training.tasks.splits import LONGER, TEST, TRAIN, is_in_split, sample_until
 
 OPERATORS = "+-*"
 BASE = 10
@@ -33,6 +36,11 @@ class ChainSettings(Settings):
         le=64,
         title="Operations of the harder test",
         description="operations of the longest chain of the split `longer`",
+    )
+    random_offset: bool = Field(
+        False,
+        title="Random start",
+        description="training chains begin at a random place, so that the model also reads chains up to ood_max_operations",
     )
 
     @model_validator(mode="after")
@@ -64,13 +72,23 @@ class Chain(Task):
         """One line that describes a valid input."""
         return (
             f"digits with + - * between them, evaluated from left to right, modulo {BASE}, such as 3+4*2-1; "
-            f"up to {self.settings.max_operations} operations"
+            f"up to {self._max_input_operations} operations"
         )
 
     @property
+    def _max_input_operations(self) -> int:
+        """Operations of the longest chain that the model has been prepared for."""
+        return self.settings.ood_max_operations if self.settings.random_offset else self.settings.max_operations
+
+    @property
+    def shift_splits(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Longer chains, if their places are trained."""
+        return (LONGER,) if self.settings.random_offset else ()
+
+    @property
     def reported_splits(self) -> tuple[str, ...]:
-        """The test split alone: at the places of a longer chain, training shows nothing but padding."""
-        return (TEST,)
+        """The test split, and longer chains if their places are trained; without `random_offset` these show only padding."""
+        return (TEST, *self.shift_splits)
 
     def get_spec(self) -> TaskSpec:
         """Return the requirements on the model: ten classes per number, and one scored position."""
@@ -101,7 +119,8 @@ class Chain(Task):
             return (chains[is_in_split(source_split, "chain", chains)],)
 
         (chains,) = sample_until(count, draw)
-        return self._build_batch(chains)
+        batch = self._build_batch(chains)
+        return shift_chains(batch, generator) if split == TRAIN and self.settings.random_offset else batch
 
     def _get_operation_range(self, split: str) -> tuple[int, int]:
         """Return the smallest and the largest number of operations of a split."""
@@ -123,7 +142,7 @@ class Chain(Task):
         Raises:
             ValueError: The text is empty, has another character, does not alternate, or is longer than training chains.
         """
-        max_operations = self.settings.max_operations
+        max_operations = self._max_input_operations
         text = "".join(str(raw_input or "").split()).replace("\u00d7", "*").replace("\u2212", "-")
         if not text:
             raise ValueError(f"Type a chain: {self.input_hint}.")
@@ -137,7 +156,16 @@ class Chain(Task):
         inputs = torch.tensor([tokens + [PAD_TOKEN] * (2 * self.settings.ood_max_operations + 1 - len(tokens))])
         display = {"kind": "sequence", "items": list(text), "places": re.findall(r"\D?\d", text)}
         true_choices = tuple(compute_values(inputs)[0, : num_operations + 1].tolist())
-        return TaskInput(inputs, display, num_operations + 1, text, true_choices)
+        return TaskInput(inputs, display, num_operations + 1, text, true_choices, self._find_shift(num_operations))
+
+    def _find_shift(self, operations: int) -> DistributionShift | None:
+        """Return the difference between an input and the training samples."""
+        max_operations = self.settings.max_operations
+        if operations <= max_operations:
+            return None
+        return DistributionShift(
+            f"The chain has {operations} operations; the model was trained up to {max_operations}.", LONGER
+        )
 
     def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
         """Return the value after the last number."""
@@ -172,6 +200,26 @@ def interleave(
     chains[:, ::2] = digits
     chains[:, 1::2] = operators
     return chains.masked_fill(torch.arange(chains.size(1)) > 2 * operations.unsqueeze(1), PAD_TOKEN)
+
+
+def shift_chains(batch: Batch, generator: torch.Generator) -> Batch:
+    """Move each chain to a random place of the input, uniform over those where it fits.
+
+    Args:
+        batch: Chains that begin at the first place.
+        generator: Source of all randomness.
+
+    Returns:
+        The samples with padding before the chain; positions before its first number have the value 0.
+    """
+    num_positions = batch.targets.size(1)
+    room = num_positions - 1 - batch.difficulty
+    offsets = (torch.rand(len(room), generator=generator) * (room + 1)).long().unsqueeze(1)
+    sources = torch.arange(batch.inputs.size(1)) - 2 * offsets
+    inputs = batch.inputs.gather(1, sources.clamp(min=0)).masked_fill(sources < 0, PAD_TOKEN)
+    positions = torch.arange(num_positions) - offsets
+    targets = batch.targets.gather(1, positions.clamp(min=0)).masked_fill(positions < 0, 0)
+    return Batch(inputs, targets, batch.difficulty)
 
 
 def compute_values(chains: Int[Tensor, "B N"]) -> Int[Tensor, "B P"]:

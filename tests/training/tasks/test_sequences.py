@@ -9,8 +9,9 @@ import torch
 
 from ctm.modules.input_schedule import EMPTY_CODE, IMAGE_CODE, MINUS, PLUS
 from training.tasks import make_task
-from training.tasks.base import Batch
+from training.tasks.base import Batch, DistributionShift
 from training.tasks.brackets import SYMBOLS, compute_stack, count_completions, sample_balanced_sequence
+from training.tasks.chain import PAD_TOKEN, compute_values
 from training.tasks.digits import load_images
 from training.tasks.qamnist import resize_and_normalise
 from training.tasks.splits import TEST, TRAIN, is_in_split, make_generator
@@ -78,6 +79,47 @@ def test_chain_targets_are_computed_from_left_to_right():
             assert (operations > 6) is (split == "longer")
     sentence = task.format_answer(task.parse_input("3+4*2-1"), [3, 7, 4, 3]).sentence
     assert sentence == "3 + 4 * 2 - 1 = 3 (mod 10, from left to right)"
+
+
+def test_random_start_moves_training_chains_alone_and_keeps_their_values():
+    settings = {"kind": "chain", "max_operations": 2, "ood_max_operations": 4}
+    task = make_task(settings | {"random_offset": True})
+    batch = task.sample("train", 600, make_generator("offset"))
+    is_token = batch.inputs != PAD_TOKEN
+    first = is_token.int().argmax(1)
+    for row, target, start, operations in zip(
+        batch.inputs.tolist(), batch.targets.tolist(), first.tolist(), batch.difficulty.tolist(), strict=True
+    ):
+        chain = torch.tensor([row[start:] + [PAD_TOKEN] * start])
+        assert start % 2 == 0
+        assert start // 2 + operations <= 4
+        assert is_in_split("train", "chain", chain).all()  # the content decides, not the place
+        expected = [0] * (start // 2) + compute_values(chain)[0].tolist()
+        assert target == expected[:5]
+    assert {
+        (operations, start // 2) for operations, start in zip(batch.difficulty.tolist(), first.tolist(), strict=True)
+    } == {(operations, offset) for operations in (1, 2) for offset in range(5 - operations)}
+    for split in ("validation", "test", "longer"):
+        moved, unmoved = (
+            make_task(values).sample(split, 40, make_generator(split))
+            for values in (settings | {"random_offset": True}, settings)
+        )
+        assert torch.equal(moved.inputs, unmoved.inputs)
+
+
+def test_chains_longer_than_training_are_read_only_if_their_places_are_trained():
+    longer = "1+2+3+4+5+6+7+8"
+    with pytest.raises(ValueError, match="at most 6 operations, got 7"):
+        make_task({"kind": "chain"}).parse_input(longer)
+    task = make_task({"kind": "chain", "random_offset": True})
+    task_input = task.parse_input(longer)
+    assert task_input.true_choices[-1] == 6
+    assert task_input.shift == DistributionShift("The chain has 7 operations; the model was trained up to 6.", "longer")
+    assert task.parse_input("1+2").shift is None
+    assert "up to 8 operations" in task.input_hint
+    assert task.reported_splits == ("test", "longer")
+    with pytest.raises(ValueError, match="at most 8 operations, got 9"):
+        task.parse_input(longer + "+9+0")
 
 
 def test_reflect_at_walls_equals_a_simulation_cell_by_cell():

@@ -26,6 +26,7 @@ SETTINGS = {
     "brackets": {"deepest": 2},
     "chain": {},
     "chain, short": {"max_operations": 1, "ood_max_operations": 2},
+    "chain, random start": {"random_offset": True, "ood_max_operations": 12},
     "tracking": {},
     "tracking, quadrant": {"target": "quadrant", "frames": 2, "side": 5},
     "sorting": {"count": 3, "gap": 0.1},

@@ -1,6 +1,6 @@
 /** Chains of operations on digits, evaluated from left to right, modulo 10. Mirrors `training.tasks.chain`. */
 
-import { assignSplit, joinBytes, RandomSource, sampleUntil, TEST } from "./splits.js";
+import { assignSplit, joinBytes, LONGER, RandomSource, sampleUntil, TEST } from "./splits.js";
 import { buildAnswer, buildInput, buildTokens, Task } from "./task.js";
 import { checkAlphabet, formatRepr, InputError, readRawText, splitWords, takeCharacters } from "./text.js";
 
@@ -19,8 +19,14 @@ export class Chain extends Task {
   get inputHint() {
     return (
       `digits with + - * between them, evaluated from left to right, modulo ${BASE}, such as 3+4*2-1; ` +
-      `up to ${this.settings.max_operations} operations`
+      `up to ${this.#maxInputOperations} operations`
     );
+  }
+
+  /** Operations of the longest chain that the model has been prepared for. */
+  get #maxInputOperations() {
+    const { max_operations: trained, ood_max_operations: longest, random_offset: isShifted } = this.settings;
+    return isShifted ? longest : trained;
   }
 
   get #length() {
@@ -43,7 +49,7 @@ export class Chain extends Task {
   }
 
   parseInput(raw) {
-    const { max_operations: maxOperations } = this.settings;
+    const maxOperations = this.#maxInputOperations;
     const text = splitWords(readRawText(raw)).join("").replaceAll("\u00d7", "*").replaceAll("\u2212", "-");
     if (!text) throw new InputError(`Type a chain: ${this.inputHint}.`);
     checkAlphabet(text, `0123456789${OPERATORS}`, "A chain has only digits and + - *", this.inputHint);
@@ -62,7 +68,15 @@ export class Chain extends Task {
     return buildInput(buildTokens(padChain(tokens, this.#length)), display, operations + 1, {
       context: text,
       trueChoices: computeValues(tokens),
+      shift: this.#findShift(operations),
     });
+  }
+
+  #findShift(operations) {
+    const { max_operations: maxOperations } = this.settings;
+    if (operations <= maxOperations) return null;
+    const sentence = `The chain has ${operations} operations; the model was trained up to ${maxOperations}.`;
+    return { sentence, split: LONGER };
   }
 
   formatAnswer(input, choices) {
