@@ -3,11 +3,13 @@
 Recipes of images use small files with the schema of their data set.
 """
 
+import math
 import re
 from itertools import repeat
 from pathlib import Path
 
 import pytest
+import torch
 
 from ctm import build_model
 from ctm.models.meta_device import use_meta_device
@@ -20,10 +22,12 @@ from training.trainer import Trainer
 
 QUICK_RECIPES = sorted([*(ROOT / "configs").glob("*.yaml"), *(ROOT / "configs/baselines").glob("*.yaml")])
 QUICK_STAGES = [(path, number) for path in QUICK_RECIPES for number in range(len(read_recipe(path).stage_configs))]
-RECIPES = sorted([*QUICK_RECIPES, *(ROOT / "configs/published").glob("*.yaml")])
+PUBLISHED_RECIPES = sorted((ROOT / "configs/published").glob("*.yaml"))
+RECIPES = sorted([*QUICK_RECIPES, *PUBLISHED_RECIPES])
 IMAGE_RECIPES = [path for path in RECIPES if "kind: images" in path.read_text("utf-8")]
 CONSTANT_LR = {"optim.lr": 0.01, "optim.warmup_steps": 0, "optim.min_lr_ratio": 1.0, "train.steps": 1_000_000}
 MAX_STEPS = 60
+LARGE_RECIPES = ("imagenet", "mazes-39")
 SMALL_MODEL_CHANGES = {
     "model.iterations": 2,
     "model.d_model": 16,
@@ -75,7 +79,14 @@ def test_former_recipe_names_its_successor(name):
 
 
 def use_small_dataset(config: RunConfig, directory: Path) -> RunConfig:
-    """Return the recipe with a small data set of its schema and a small model."""
+    """Return the recipe with a small data set of its schema, of small images, and a small model."""
+    return use_local_dataset(config, directory).with_overrides(
+        SMALL_MODEL_CHANGES | {"model.backbone_type": "resnet18-1", "task.resize": 20, "task.crop": 16}
+    )
+
+
+def use_local_dataset(config: RunConfig, directory: Path) -> RunConfig:
+    """Return the recipe with a small data set of its schema."""
     settings = config.make_task().settings
     write_dataset(
         directory,
@@ -87,10 +98,7 @@ def use_small_dataset(config: RunConfig, directory: Path) -> RunConfig:
         splits=(settings.train_split, settings.test_split),
         image_format="JPEG" if settings.streaming else "PNG",
     )
-    return config.with_overrides(
-        SMALL_MODEL_CHANGES
-        | {"model.backbone_type": "resnet18-1", "task.resize": 20, "task.crop": 16, "task.data_files": str(directory)}
-    )
+    return config.with_overrides({"task.data_files": str(directory)})
 
 
 @pytest.mark.parametrize(
@@ -133,3 +141,22 @@ def test_image_recipe_trains_on_local_files_without_recording_their_path(path, t
     small = use_small_dataset(read_recipe(path), tmp_path)
     seconds, _ = Trainer(small).time_steps(1)
     assert len(seconds) == 1 and str(tmp_path) not in str(small.to_portable_dict())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.slow] * (path.stem in LARGE_RECIPES)) for path in PUBLISHED_RECIPES],
+    ids=get_recipe_name,
+)
+def test_published_recipe_takes_a_step_at_its_size(path, tmp_path):
+    """Train the published model on local files with the schema of the published data, in batches of two samples."""
+    config = read_recipe(path)
+    config = use_local_dataset(config, tmp_path) if path in IMAGE_RECIPES else config
+    trainer = Trainer(
+        config.with_overrides({"train.batch_size": 2, "train.device": "cpu", "train.mixed_precision": "no"})
+    )
+    trainer.prepare()
+    before = [values.detach().clone() for values in trainer.model.parameters()]
+    batch = trainer.task.sample(TRAIN, 2, make_generator("starts"))
+    assert math.isfinite(trainer.train_step(iter([batch]))["loss"])
+    assert not all(map(torch.equal, trainer.model.parameters(), before))  # the first steps of a warm-up are tiny
