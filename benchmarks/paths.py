@@ -1,5 +1,6 @@
-"""Root directory of the project, and the files of a bundled checkpoint."""
+"""Root directory of the project, the recipe of a bundled checkpoint, and the figures of a benchmark."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,3 +15,9 @@ def find_recipe(metrics: dict[str, Any]) -> Path:
     if former := find_former_recipe(command):
         return ROOT / "configs" / f"{former.successor}.yaml"
     return ROOT / next(word for word in command.split() if word.endswith(".yaml"))
+
+
+def read_benchmark(benchmark: str) -> dict[str, Any]:
+    """Return the figures of a benchmark; {} before its first run."""
+    path = ROOT / "benchmarks" / f"{benchmark}.json"
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}

@@ -38,7 +38,7 @@ TICKS_TOLERANCE = 0.2
 # --- names of 0.1.0 and current names -----------------------------------------------------------------------------
 
 
-LATER_SETTINGS = {"max_unreadable_rate", "share_full", "even_lengths"}  # of tasks, added after 0.1.0
+LATER_SETTINGS = {"max_unreadable_rate", "share_full", "even_lengths", "random_offset"}  # of tasks, added after 0.1.0
 DEFAULT_POLICY_FIGURES = ("policy", "mean_ticks", "accuracy_halted")
 RENAMED_SETTINGS = {  # 0.1.0 -> current
     "loss.trunk": "loss.tick_reduction",

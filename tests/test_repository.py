@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import render_results
+from benchmarks.checkpoint_tables import load_checkpoint_metrics
 from benchmarks.paths import find_recipe
 from tests.paths import ROOT
 from tests.source_tree import PACKAGES, read_product_sources
@@ -148,7 +149,7 @@ def test_documents_contain_the_current_results():
 def test_no_recipe_starts_from_its_own_checkpoint():
     """A recipe that starts from its own checkpoint would train it further instead of reproducing it."""
     circular = []
-    for checkpoint_dir, _, metrics in render_results.load_checkpoint_metrics():
+    for checkpoint_dir, _, metrics in load_checkpoint_metrics():
         recipe = find_recipe(metrics)
         if read_recipe(recipe).init_from == f"checkpoints/{checkpoint_dir.name}":
             circular.append(recipe.name)

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks import render_results
 from benchmarks.load_metrics import LoadTestResult, compute_metrics, compute_percentiles, compute_ratios
 from benchmarks.load_plan import SERVER_BUTTONS, build_plan, iterate_requests
+from benchmarks.speed_tables import render_load
 from ctm.checkpoint import load
 from tests.paths import ROOT
 from training.tasks import build_task
@@ -135,7 +135,7 @@ def test_ratios_compare_batching_with_no_batching():
 
 
 @pytest.mark.slow
-def test_short_load_test_serves_all_visitors_without_errors(tmp_path, monkeypatch):
+def test_short_load_test_serves_all_visitors_without_errors(tmp_path):
     (tmp_path / "benchmarks").mkdir()
     path = tmp_path / "benchmarks" / "load.json"
     command = [sys.executable, "-m", "benchmarks.load_test", "--visitors", "2", "--seconds", "3", "--json", str(path)]
@@ -145,7 +145,5 @@ def test_short_load_test_serves_all_visitors_without_errors(tmp_path, monkeypatc
     single_visitor, two_visitors = figures["rows"]
     assert (single_visitor["visitors"], two_visitors["visitors"], two_visitors["page"]["n"]) == (1, 2, 2)
     assert two_visitors["errors"] == {} and two_visitors["thought"]["n"] > 1 and two_visitors["right"] > 0.5
-    monkeypatch.setattr(render_results, "ROOT", tmp_path)
-    assert (
-        "| current | 2 | on |" in render_results.build_load_table() and "0 errors" in render_results.build_load_table()
-    )
+    table = render_load(figures)
+    assert "| current | 2 | on |" in table and "0 errors" in table

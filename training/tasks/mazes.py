@@ -149,14 +149,19 @@ class Mazes(Task):
             yield from self._sample_batches(TRAIN, batch_size, generators)
 
     def _sample_batches(self, split: str, count: int, generators: Sequence[torch.Generator]) -> list[Batch]:
-        """Generate a batch of mazes with each generator; see `_sample_mazes`."""
+        """Generate a batch of mazes with each generator; see `generate_mazes`."""
         return [
             self._build_batch([maze for maze, _ in mazes], [moves for _, moves in mazes])
-            for mazes in self._sample_mazes(split, count, generators)
+            for mazes in self.generate_mazes(split, count, generators)
         ]
 
-    def _sample_mazes(self, split: str, count: int, generators: Sequence[torch.Generator]) -> list[list[SampledMaze]]:
-        """Generate `count` mazes of a split with each generator, with their routes.
+    def generate_mazes(self, split: str, count: int, generators: Sequence[torch.Generator]) -> list[list[SampledMaze]]:
+        """Generate mazes of a split with their routes.
+
+        Args:
+            split: One of `splits`.
+            count: Number of mazes per generator.
+            generators: Sources of all randomness.
 
         Raises:
             ValueError: The split has too few mazes of these settings.
@@ -181,7 +186,7 @@ class Mazes(Task):
         """Build inputs and targets; routes are padded with waiting, or truncated to the length of an answer."""
         length = self.settings.route
         targets = [(moves + [WAIT] * length)[:length] for moves in solutions]
-        inputs = torch.stack([self._encode_maze(maze) for maze in mazes])
+        inputs = torch.stack([self.encode_maze(maze) for maze in mazes])
         return Batch(inputs, torch.tensor(targets), torch.tensor([len(moves) for moves in solutions]))
 
     def compute_extra_metrics(self, choices: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
@@ -197,7 +202,7 @@ class Mazes(Task):
             "steps": is_correct[is_move].float().mean().item(),
         }
 
-    def _encode_maze(self, maze: Maze) -> Float[Tensor, "3 h w"]:
+    def encode_maze(self, maze: Maze) -> Float[Tensor, "3 h w"]:
         """Return the image of a maze as a model input."""
         image = torch.from_numpy(COLOURS[maze.grid].transpose(2, 0, 1).copy())
         return image * 2 - 1 if self.settings.expand_range else image
@@ -245,7 +250,7 @@ class Mazes(Task):
         moves = maze.find_shortest_moves()
         true_choices = tuple((moves + [WAIT] * self.settings.route)[: self.settings.route])
         shift = self._find_shift(maze, len(moves))
-        return TaskInput(self._encode_maze(maze)[None], display, self.settings.route, maze, true_choices, shift)
+        return TaskInput(self.encode_maze(maze)[None], display, self.settings.route, maze, true_choices, shift)
 
     def _find_shift(self, maze: Maze, steps: int) -> DistributionShift | None:
         """Return the difference between a maze and the training mazes."""
@@ -305,7 +310,7 @@ class Mazes(Task):
     def _draw_medium_maze(self, generator: torch.Generator) -> Maze:
         """Draw a maze with a route of one to two times the side; another one if `MAX_CANDIDATES` are not."""
         for _ in range(MAX_CANDIDATES):
-            ((maze, moves),) = self._sample_mazes(TEST, 1, [generator])[0]
+            ((maze, moves),) = self.generate_mazes(TEST, 1, [generator])[0]
             if self.settings.side <= len(moves) <= 2 * self.settings.side:
                 break
         return maze
@@ -313,7 +318,7 @@ class Mazes(Task):
     def _draw_maze(self, generator: torch.Generator, steps: int) -> Maze:
         """Draw a maze with a route of this many steps."""
         for _ in range(MAX_DRAWN_SAMPLES // SAMPLES_PER_DRAW):
-            for maze, moves in self._sample_mazes(TEST, SAMPLES_PER_DRAW, [generator])[0]:
+            for maze, moves in self.generate_mazes(TEST, SAMPLES_PER_DRAW, [generator])[0]:
                 if len(moves) == steps:
                     return maze
         raise self.build_difficulty_error(steps)
