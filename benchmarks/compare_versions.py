@@ -1,7 +1,7 @@
 """Speed of this version beside another version of the project, alternating in one run.
 
     git worktree add ../v0.1.0 v0.1.0
-    python -m benchmarks.compare_versions ../v0.1.0 [--repeats 20] [--only CASE ...] [--json FILE]
+    python -m benchmarks.compare_versions ../v0.1.0 [--repeats 20] [--only CASE ...] [--training] [--json FILE]
 
 Each version runs in a process of its own with one thread, and reports CPU time. The processes take turns, so that other load on the
 computer affects both equally. Ratios are medians over pairs of calls, with the interval that holds the middle 95 % of bootstrap medians.
@@ -27,6 +27,7 @@ CASES = [
     for checkpoint in ("digits", "parity-16", "mazes-15")
     for operation, batch_size in (("unroll", 1), ("unroll", 64), ("engine", 1), ("engine", 64), ("backward", 32))
 ]
+TRAINING_CASES = [f"{recipe} train 64" for recipe in ("parity-16", "parity-64", "mazes-15", "digits", "sorting-10")]
 
 
 @dataclass(frozen=True)
@@ -113,14 +114,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("checkout", type=Path, help="checkout of the other version")
     parser.add_argument("--repeats", type=int, default=20, help="pairs of calls per case (default: %(default)s)")
     parser.add_argument(
-        "--only", nargs="+", choices=CASES, default=CASES, metavar="CASE", help="cases to run (default: all)"
+        "--only",
+        nargs="+",
+        choices=[*CASES, *TRAINING_CASES],
+        default=CASES,
+        metavar="CASE",
+        help="cases to run (default: all but those of training)",
     )
+    parser.add_argument("--training", action="store_true", help="run the steps of training only")
     parser.add_argument("--json", type=Path, help="file for the figures")
     args = parser.parse_args(arguments)
     current = VersionWorker(ROOT)
     other = VersionWorker(args.checkout)
     comparisons = []
-    for name in args.only:
+    for name in TRAINING_CASES if args.training else args.only:
         comparison = compare_case(name, current, other, args.repeats)
         print(
             f"{name:22} {comparison.current_ms:9.2f} ms {comparison.other_ms:9.2f} ms   "

@@ -7,19 +7,26 @@ every released version has.
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
 from ctm.checkpoint import load
 from inference import Engine, parse
+from training.config import read_recipe
 
 IMAGE_SHAPES = {"digits": (1, 28, 28), "mazes-15": (3, 15, 15)}  # of one input, by checkpoint
 TOKEN_INPUTS = {"parity-16": (16, 2)}  # length and number of tokens
 
 
 def build_case(name: str) -> Callable[[], object]:
-    """Build a case, such as `digits engine 64`: checkpoint, operation (unroll, engine or backward) and batch size."""
+    """Build a case, such as `digits engine 64`: checkpoint, operation and batch size.
+
+    The operation is unroll, engine, backward, or train: a step of the recipe of version 0.1.0, with its sampling.
+    """
     checkpoint_name, operation, batch_size = name.split()
+    if operation == "train":
+        return build_training_step(checkpoint_name, [f"train.batch_size={batch_size}", "train.device=cpu"])
     checkpoint = load(f"checkpoints/{checkpoint_name}")
     model = checkpoint.machine  # the name of version 0.1.0, which later versions accept
     inputs = sample_inputs(checkpoint_name, int(batch_size))
@@ -31,6 +38,30 @@ def build_case(name: str) -> Callable[[], object]:
         return torch.inference_mode()(lambda: model(inputs))
     model.train()
     return lambda: model(inputs).answers.square().mean().backward()
+
+
+def build_training_step(recipe: str, overrides: list[str]) -> Callable[[], object]:
+    """Return a function that takes one optimiser step of a recipe of version 0.1.0.
+
+    Args:
+        recipe: Name of the recipe.
+        overrides: Settings to change.
+    """
+    former_recipe = Path(f"tests/data/legacy/recipes/{recipe}.yaml")
+    if former_recipe.is_file():
+        from training.trainer import Trainer
+
+        trainer = Trainer(read_recipe(former_recipe, [*overrides, "optim.fused=true"]))
+        trainer.prepare()
+        batches = trainer.iterate_batches()
+        return lambda: trainer.train_step(batches)
+    from training import loop  # version 0.1.0
+
+    config = read_recipe(f"configs/{recipe}.yaml", overrides)
+    accelerator, task, model, optimizer = loop.assemble(config)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    batches = task.batches(config.train.batch_size, config.train.seed)
+    return lambda: loop.optimise(config, task.reading, model, optimizer, accelerator, batches, config.optim.lr, 1.0)
 
 
 def sample_inputs(checkpoint_name: str, batch_size: int) -> torch.Tensor:
