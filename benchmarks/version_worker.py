@@ -16,6 +16,7 @@ from inference import Engine, parse
 from training.config import read_recipe
 
 IMAGE_SHAPES = {"digits": (1, 28, 28), "mazes-15": (3, 15, 15)}  # of one input, by checkpoint
+RENAMED_CHECKPOINTS = {"parity-16": "parity-16-untaught"}  # name in 0.1.0 -> name of the same weights today
 TOKEN_INPUTS = {"parity-16": (16, 2)}  # length and number of tokens
 
 
@@ -27,7 +28,7 @@ def build_case(name: str) -> Callable[[], object]:
     checkpoint_name, operation, batch_size = name.split()
     if operation == "train":
         return build_training_step(checkpoint_name, [f"train.batch_size={batch_size}", "train.device=cpu"])
-    checkpoint = load(f"checkpoints/{checkpoint_name}")
+    checkpoint = load(find_checkpoint(checkpoint_name))
     model = checkpoint.machine  # the name of version 0.1.0, which later versions accept
     inputs = sample_inputs(checkpoint_name, int(batch_size))
     if operation == "engine":
@@ -38,6 +39,12 @@ def build_case(name: str) -> Callable[[], object]:
         return torch.inference_mode()(lambda: model(inputs))
     model.train()
     return lambda: model(inputs).answers.square().mean().backward()
+
+
+def find_checkpoint(name: str) -> str:
+    """Return the directory of a checkpoint of version 0.1.0, which may have another name now."""
+    renamed = f"checkpoints/{RENAMED_CHECKPOINTS.get(name, name)}"
+    return renamed if Path(renamed).is_dir() else f"checkpoints/{name}"
 
 
 def build_training_step(recipe: str, overrides: list[str]) -> Callable[[], object]:

@@ -456,7 +456,7 @@ def test_a_settings_comparison_lists_and_marks_differing_settings_first():
         [("a", config), ("b", config.with_overrides({"train.steps": 7, "model.heads": 4}))]
     )
     assert [row[0] for row in rows if row[-1]] == ["model.heads", "train.steps"] == [row[0] for row in rows[:2]]
-    assert rows[1] == ["train.steps", "20000", "7", "differs"]
+    assert rows[1] == ["train.steps", "8000", "7", "differs"]
     assert {len(row) for row in rows} == {4}
     assert not any(row[-1] for row in build_settings_comparison([("a", config)]))
 
