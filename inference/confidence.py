@@ -123,11 +123,12 @@ def compute_confidence(
         return Confidence(
             whole, None if p_correct is None else torch.minimum(p_correct, whole.exp()).clamp(max=limit.value)
         )
-    p_last = None
-    if fitted.last is not None:
-        last = (select_position(values, last_position) for values in (certainty, by_position))
-        p_last = fitted.last(energy, *last).clamp(max=limit.value)
-    return Confidence(whole, fitted.whole(energy, certainty.mean(1), whole).clamp(max=limit.value), p_last)
+    p_correct = fitted.whole(energy, certainty.mean(1), whole).clamp(max=limit.value)
+    if fitted.last is None:
+        return Confidence(whole, p_correct)
+    last = (select_position(values, last_position) for values in (certainty, by_position))
+    p_last = fitted.last(energy, *last).clamp(max=limit.value)
+    return Confidence(whole, p_correct, torch.maximum(p_last, p_correct))  # a correct whole has a correct last position
 
 
 def get_temperatures(metadata: HaltingMetadata, ticks: int, limit: ConfidenceLimit) -> Float[Tensor, " T"]:

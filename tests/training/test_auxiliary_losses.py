@@ -66,6 +66,25 @@ def test_targets_of_parity_are_places_and_running_parities(encoding):
         assert (targets.states[row, length:] == IGNORE_INDEX).all()
 
 
+@pytest.mark.parametrize("random_offset", [False, True])
+def test_targets_of_chains_are_the_places_of_numbers_and_the_values_after_them(random_offset):
+    task = make_task({"kind": "chain", "max_operations": 3, "ood_max_operations": 6, "random_offset": random_offset})
+    batch = task.sample(TRAIN, 200, make_generator("targets"))
+    targets = task.compute_auxiliary_targets(batch)
+    starts = set()
+    for row, operations in enumerate(batch.difficulty.tolist()):
+        tokens = batch.inputs[row].tolist()
+        start = next(place for place, token in enumerate(tokens) if token < 10) // 2
+        starts.add(start)
+        counted = start + operations + 1
+        assert targets.places[row].tolist() == [*range(0, 2 * counted, 2), *[IGNORE_INDEX] * (7 - counted)]
+        assert targets.states[row, :start].tolist() == [0] * start
+        assert targets.states[row, start] == tokens[2 * start]
+        assert targets.states[row, :counted].tolist() == batch.targets[row, :counted].tolist()
+        assert (targets.states[row, counted:] == IGNORE_INDEX).all()
+    assert starts == (set(range(6)) if random_offset else {0})
+
+
 def test_weights_fade_linearly_to_zero_and_the_probe_is_in_no_checkpoint(tmp_path):
     config = RunConfig.parse(
         TINY_RECIPE

@@ -16,6 +16,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ctm.settings import Settings
+from training.auxiliary_losses import AuxiliaryTargets
+from training.losses import IGNORE_INDEX
 from training.tasks.base import Batch, DistributionShift, Task, TaskAnswer, TaskInput, TaskSpec, check_alphabet
 from training.tasks.splits import LONGER, TEST, TRAIN, is_in_split, sample_until
 
@@ -63,6 +65,7 @@ class Chain(Task):
     difficulty_name = "operations"
     position_noun = "results"
     sentence_positions = 1
+    num_states = BASE
     splits = (*Task.splits, LONGER)
     Settings = ChainSettings
     settings: ChainSettings
@@ -135,6 +138,16 @@ class Chain(Task):
     def compute_extra_metrics(self, choices: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
         """Return the share of answers whose intermediate values are correct as well, as `whole`."""
         return {"whole": (choices == targets).all(1).float().mean().item()}
+
+    def compute_auxiliary_targets(self, batch: Batch) -> AuxiliaryTargets:
+        """Return the place of every number, and the value after it; nothing after the end of a chain."""
+        is_token = batch.inputs != PAD_TOKEN
+        ends = is_token.size(1) - 1 - is_token.flip(1).int().argmax(1, keepdim=True)  # place of the last number
+        places = (2 * torch.arange(batch.targets.size(1))).expand_as(batch.targets)
+        is_padding = places > ends
+        return AuxiliaryTargets(
+            places.masked_fill(is_padding, IGNORE_INDEX), batch.targets.masked_fill(is_padding, IGNORE_INDEX)
+        )
 
     def parse_input(self, raw_input: Any) -> TaskInput:
         """Parse a text of digits and operators in alternation; spaces are ignored.

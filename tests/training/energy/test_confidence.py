@@ -6,6 +6,7 @@ import torch
 
 from ctm.checkpoint import load
 from ctm.checkpoint.metadata import ConfidenceMetadata, ConfidenceModel, FamiliarityMetadata, HaltingMetadata
+from ctm.modules.readout import compute_certainty
 from inference.confidence import (
     MAX_SHIFTED_CONFIDENCE,
     AnswerFormat,
@@ -122,6 +123,26 @@ def test_a_bundled_model_is_calibrated_on_test_samples():
     assert confidence.last is not None and confidence.n > 300
     assert len(confidence.temperatures) == checkpoint.model.config.iterations
     assert get_answer_format(task) == AnswerFormat(16)
+
+
+@pytest.mark.parametrize("name", ["parity-16", "parity-16-untaught", "parity-64"])
+def test_the_last_position_is_at_least_as_certain_as_the_whole_answer(name):
+    checkpoint = load(ROOT / "checkpoints" / name)
+    task = build_task(checkpoint.task)
+    (batch,) = build_split_batches(task, "validation", 200)
+    with torch.inference_mode():
+        output = checkpoint.model.eval()(batch.inputs)
+    certainty = compute_certainty(output.answers.permute(2, 1, 0), task.settings.length).permute(2, 1, 0)
+    confidence = compute_confidence(
+        HaltingMetadata.model_validate(checkpoint.halting),
+        get_answer_format(task),
+        output.answers,
+        output.energies,
+        certainty,
+        task.get_last_positions(batch),
+    )
+    assert (confidence.p_last >= confidence.p_correct).all()
+    assert (confidence.p_last > confidence.p_correct + 0.1).any(), "it is a figure of its own"
 
 
 # --- familiarity ------------------------------------------------------------------------------------------------------

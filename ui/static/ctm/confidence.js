@@ -47,16 +47,13 @@ export function computeConfidence(metadata, format, history, limit = FAMILIAR) {
   const last = format.lastPosition;
   const predict = (model, tick, certainty, logP) =>
     applyConfidenceModel(model, energy ? energy[tick] : 0, certainty, logP);
-  return {
-    logProbability: whole,
-    pCorrect: mapTicks((tick) => predict(fitted.whole, tick, history.meanCertainty[tick], whole[tick])),
-    pLast: fitted.last
-      ? mapTicks((tick) => {
-          const index = tick * positions + last;
-          return predict(fitted.last, tick, history.certainty[index], byPosition[index]);
-        })
-      : null,
+  const pCorrect = mapTicks((tick) => predict(fitted.whole, tick, history.meanCertainty[tick], whole[tick]));
+  const predictLast = (tick) => {
+    const index = tick * positions + last;
+    const pLast = predict(fitted.last, tick, history.certainty[index], byPosition[index]);
+    return Math.max(pLast, pCorrect[tick]); // a correct whole has a correct last position
   };
+  return { logProbability: whole, pCorrect, pLast: fitted.last ? mapTicks(predictLast) : null };
 }
 
 /**
