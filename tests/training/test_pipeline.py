@@ -115,8 +115,9 @@ def test_a_stream_yields_the_ticks_of_the_run(name, policy):
     ticks = list(model.stream(value, policy))
     assert [tick["tick"] for tick in ticks] == list(range(1, expected["ticks_used"] + 1))
     assert [tick["choices"] for tick in ticks] == expected["answers_by_tick"]
-    for key in ("certainty", "energy", "p_correct"):
-        assert [tick[key] for tick in ticks] == pytest.approx(expected[key], abs=1e-6), key
+    for key in ("certainty", "energy", "p_correct"):  # low temperatures magnify the last bits of a confidence
+        tolerance = 1e-4 if key == "p_correct" else 1e-6
+        assert [tick[key] for tick in ticks] == pytest.approx(expected[key], abs=tolerance), key
     assert [tick["halted_by"] for tick in ticks] == [None] * (len(ticks) - 1) + [expected["halted_by"]]
     assert all(tick["result"] is None for tick in ticks[:-1])
     assert_equal_results(ticks[-1]["result"], expected)
