@@ -13,7 +13,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import browser_engine, first_answer, maze_pictures, maze_reapplication, sampler_speed, taught_parity
+from benchmarks import (
+    browser_engine,
+    first_answer,
+    maze_pictures,
+    maze_reapplication,
+    sampler_speed,
+    seeds,
+    taught_parity,
+)
 from benchmarks.browser_visit_metrics import render_browser_visits
 from benchmarks.checkpoint_tables import (
     NOT_MEASURED,
@@ -77,6 +85,7 @@ MEASURED_SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # document -> na
     "README.md": {"models": build_models_table},
     "docs/results.md": {
         "checkpoints": build_checkpoints_table,
+        "seeds": build_from_benchmark(seeds.RESULTS_NAME, seeds.render_table),
         "confidence": build_confidence_table,
         "unfamiliar inputs": build_from_benchmark("confidence", render_confidence_table),
         "guarantees": describe_risk_control,
