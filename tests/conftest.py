@@ -48,7 +48,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run the slowest files first, and mark fuzz tests as slow if slow tests are selected."""
+    """Run the slowest files first, repeat browser tests that fail, and mark fuzz tests as slow if slow tests are selected.
+
+    A busy computer delays a page by seconds, so a browser test fails only if it fails twice; the summary counts repeats.
+    """
     items.sort(
         key=lambda item: (
             SLOWEST_TEST_FILES.index(item.path.stem)
@@ -56,6 +59,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             else len(SLOWEST_TEST_FILES)
         )
     )
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.flaky(reruns=1))
     if config.option.markexpr == SLOW:
         for item in items:
             if item.path.stem.endswith("_fuzz"):
