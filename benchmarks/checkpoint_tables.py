@@ -137,6 +137,21 @@ def format_difficulty(e: dict[str, Any]) -> str:
     return f"{first} to {last} (rho {e['spearman']:.2f})"
 
 
+def build_difficulty_table(checkpoint: str) -> str:
+    """Build a row for every difficulty of the samples of a bundled checkpoint.
+
+    Args:
+        checkpoint: Its name.
+    """
+    metrics = json.loads((ROOT / "checkpoints" / checkpoint / "metrics.json").read_text("utf-8"))
+    lines = ["| held-out split | difficulty | n | halted accuracy | mean ticks |", "|---|---|---|---|---|"]
+    for e in metrics["evaluations"]:
+        for level, group in sorted(e["by_difficulty"].items(), key=lambda item: int(item[0])):
+            accuracy = format_accuracy(group["accuracy_halted"], group["n"])
+            lines.append(f"| {e['split']} | {level} | {group['n']:,} | {accuracy} | {group['mean_ticks']:.1f} |")
+    return "\n".join(lines)
+
+
 def build_comparison_table() -> str:
     """Build a row for every model whose task has baselines, and for the baselines."""
     found = [

@@ -10,17 +10,18 @@ settings classes. `--check` writes nothing and fails if a file is out of date.
 import argparse
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks import (
     browser_engine,
+    compare_runs,
     first_answer,
     maze_pictures,
     maze_reapplication,
     sampler_speed,
     seeds,
-    taught_parity,
 )
 from benchmarks.browser_visit_metrics import render_browser_visits
 from benchmarks.checkpoint_tables import (
@@ -28,6 +29,7 @@ from benchmarks.checkpoint_tables import (
     build_checkpoints_table,
     build_comparison_table,
     build_confidence_table,
+    build_difficulty_table,
     build_models_table,
     describe_risk_control,
 )
@@ -106,7 +108,9 @@ MEASURED_SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # document -> na
         "photos": build_from_benchmark("paper_photos", render_photo_table),
     },
     "docs/experiments.md": {
-        "taught parity": build_from_benchmark("taught_parity", taught_parity.render_table),
+        "taught parity": build_from_benchmark("taught_parity", compare_runs.render_table),
+        "chains": build_from_benchmark("chain_runs", compare_runs.render_table),
+        "chain lengths": partial(build_difficulty_table, "chain"),
         "samplers": build_from_benchmark("sampler_speed", sampler_speed.render_table),
     },
 }

@@ -35,7 +35,7 @@ class FormerRecipe:
 FORMER_RECIPES = {
     recipe.name: recipe
     for recipe in (
-        FormerRecipe("chain-on", "chain", 2),
+        FormerRecipe("chain-on", "chain-untaught", 2),
         FormerRecipe("mazes-15-small", "mazes-15", 1),
         FormerRecipe("mazes-15-wide", "mazes-15", 2),
         FormerRecipe("parity-64-expanded", "parity-64", 0),

@@ -224,7 +224,7 @@ def test_frozen_models_are_listed_and_missing_ones_are_reported(monkeypatch, tmp
     training = {"command": "python -m training train configs/chain-on.yaml", "init_from": "runs/chain/checkpoint"}
     (tmp_path / "checkpoints/small/metrics.json").write_text(json.dumps({"training": training}))
     assert frozen_models.FrozenModel("small", 0, tmp_path / "checkpoints/small").build_training_command(1) == (
-        "python -m training train configs/chain.yaml train.device=cpu train.seed=1 --run-dir runs/small-seed1"
+        "python -m training train configs/chain-untaught.yaml train.device=cpu train.seed=1 --run-dir runs/small-seed1"
     )
 
 

@@ -1,6 +1,6 @@
 """Tests of the figures that are copied from training runs."""
 
-from benchmarks.taught_parity import collect_run, render_table
+from benchmarks.compare_runs import collect_run, render_table
 from tests.training.test_trainer import make_tiny_config, read_metrics
 from training.run_dir import RunDir
 from training.training_loop import train

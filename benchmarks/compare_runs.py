@@ -1,6 +1,6 @@
 """Collect the figures of training runs that are compared in docs/experiments.md.
 
-    python -m benchmarks.taught_parity RUN [RUN ...] [--json FILE]
+    python -m benchmarks.compare_runs RUN [RUN ...] --json FILE
 
 Each RUN is a run directory of `python -m training train`. Its command, its settings of task, model, loss and optimiser, its figures on
 validation samples and, if it is finished, its evaluation on test samples are copied; nothing is measured here.
@@ -11,7 +11,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.paths import ROOT
 from training.run_dir import RunDir
 
 FIGURES = ("accuracy_certain", "accuracy_best", "accuracy_last")
@@ -98,11 +97,11 @@ def format_run(run: dict[str, Any]) -> str:
 
 def main() -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.taught_parity", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare_runs", description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory")
-    parser.add_argument("--json", type=Path, default=ROOT / "benchmarks/taught_parity.json", help="file to write")
+    parser.add_argument("--json", type=Path, required=True, help="file to write, such as benchmarks/taught_parity.json")
     args = parser.parse_args()
-    figures = {"command": "python -m benchmarks.taught_parity", "runs": [collect_run(path) for path in args.runs]}
+    figures = {"command": "python -m benchmarks.compare_runs", "runs": [collect_run(path) for path in args.runs]}
     args.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
     print(render_table(figures))
 
