@@ -22,6 +22,7 @@ from training.tasks.base import Batch, DistributionShift, Task, TaskAnswer, Task
 from training.tasks.splits import LONGER, TEST, TRAIN, is_in_split, sample_until
 
 OPERATORS = "+-*"
+OPERATOR_SIGNS = str.maketrans({"\u00d7": "*", "\u2217": "*", "\u2212": "-"})  # times, asterisk operator, minus
 BASE = 10
 PAD_TOKEN = BASE + len(OPERATORS)
 
@@ -156,7 +157,7 @@ class Chain(Task):
             ValueError: The text is empty, has another character, does not alternate, or is longer than training chains.
         """
         max_operations = self._max_input_operations
-        text = "".join(str(raw_input or "").split()).replace("\u00d7", "*").replace("\u2212", "-")
+        text = "".join(str(raw_input or "").split()).translate(OPERATOR_SIGNS)
         if not text:
             raise ValueError(f"Type a chain: {self.input_hint}.")
         check_alphabet(text, "0123456789" + OPERATORS, "A chain has only digits and + - *", self.input_hint)

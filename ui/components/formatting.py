@@ -3,10 +3,21 @@
 import re
 from collections.abc import Mapping
 
+# Asterisk operator, low macron, apostrophe: what looks like *, _ and ` and is no markup.
+INFO_SUBSTITUTES = str.maketrans({"*": "\u2217", "_": "\u02cd", "`": "'"})
+
 
 def escape_markdown(text: str) -> str:
     """Return untrusted text as plain text on one line, without markup, links or formulas."""
     return re.sub(r"[\\`*_{}\[\]#|<>&$~:]", lambda match: f"&#{ord(match[0])};", " ".join(text.split()))
+
+
+def escape_info(text: str) -> str:
+    """Return untrusted text for the `info` of a component as plain text on one line.
+
+    Gradio escapes HTML there, but turns pairs of some characters into code, emphasis and links. Similar characters replace them.
+    """
+    return " ".join(text.split()).translate(INFO_SUBSTITUTES).replace("](", "] (")
 
 
 def format_table(rows: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from ui.components.formatting import escape_markdown
+from ui.components.formatting import escape_info
 from ui.components.gallery import JS_GET_CHOSEN, JS_GET_VERSION, JS_SELECT, build_gallery, build_gallery_update
 from ui.components.html_component import build_html_component
 from ui.components.inputs import JS_EDITOR_TO_TEXT, JS_TEXT_TO_EDITOR, parse_drawing
@@ -423,7 +423,7 @@ class ThinkTab:
         if not info.examples:
             return {}
         if info.input_type == "text":
-            return {self.texts.text: gr.Textbox(info.examples[0], info=escape_markdown(info.input_hint))}
+            return {self.texts.text: gr.Textbox(info.examples[0], info=escape_info(info.input_hint))}
         return self._open_example([str(info.examples[0])], info.name)
 
     def _describe_policy(self, name: str, policy: str) -> gr.Dropdown:

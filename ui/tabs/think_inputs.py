@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from ui.components.formatting import escape_markdown
+from ui.components.formatting import escape_info, escape_markdown
 from ui.components.inputs import ImageInput, build_editor, build_editor_value, build_sketchpad
 from ui.services.image_decoding import decode_image
 from ui.services.inference_service import CheckpointInfo, InferenceService
@@ -113,7 +113,7 @@ class TextInputControls:
             self.column: gr.Column(visible=info.input_type == "text"),
             self.editor_column: gr.Column(visible=has_editor(info, "text")),
             self.editor: build_initial_editor_value(inference_service, info, "text"),
-            self.text: gr.Textbox(value="", info=escape_markdown(info.input_hint)),
+            self.text: gr.Textbox(value="", info=escape_info(info.input_hint)),
             self.generate: gr.Button(visible=info.supports_generation),
         }
 
@@ -180,7 +180,7 @@ def build_text_inputs(inference_service: InferenceService, info: CheckpointInfo)
             editor = build_editor("text-editor", build_initial_editor_value(inference_service, info, "text"))
         text = gr.Textbox(
             label="Sequence",
-            info=escape_markdown(info.input_hint),
+            info=escape_info(info.input_hint),
             max_length=1_000,
             elem_id="sequence",
             autofocus=False,

@@ -52,7 +52,7 @@ input_texts = (
     st.builds(str.join, separators, st.lists(words, max_size=9))
     | st.text("01 ,\n", max_size=9)
     | st.text("([)]", max_size=20)
-    | st.text("+-*\u00d7\u2212 0123456789", max_size=15)
+    | st.text("+-*\u00d7\u2217\u2212 0123456789", max_size=15)
     | st.text(" :+-123", max_size=14)
     | st.text(assigned, max_size=60)
 )
