@@ -14,7 +14,9 @@ import statistics
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -108,6 +110,25 @@ def compare_case(name: str, current: VersionWorker, other: VersionWorker, repeat
     )
 
 
+def render_training_table(figures: dict[str, Any]) -> str:
+    """Render the steps of training as a Markdown table."""
+    lines = [
+        "| recipe of 0.1, batch size | samples per second | samples per second of 0.1 | time of a step, ratio |",
+        "|---|---|---|---|",
+    ]
+    for case in figures["cases"]:
+        recipe, _, batch_size = case["case"].split()
+        current, other = (f"{1e3 * int(batch_size) / case[name]:,.0f}" for name in ("current_ms", "other_ms"))
+        interval = f"{case['ratio']:.2f} [{case['low']:.2f}, {case['high']:.2f}]"
+        lines.append(f"| {recipe}, {batch_size} | {current} | {other} | {interval} |")
+    source = (
+        f"Samples per second of processor time, {figures['hardware']['threads']} thread of {figures['hardware']['processor']}, with "
+        f"{figures['repeats']} pairs of steps in turns; other programs ran at the same time. `python -m benchmarks.compare_versions "
+        f"../v0.1.0 --training`, {figures['date']}."
+    )
+    return "\n".join([*lines, "", source])
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the cases, print a table, and write JSON if asked to."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare_versions", description=__doc__.split("\n")[0])
@@ -139,8 +160,8 @@ def main(arguments: list[str] | None = None) -> None:
     other.close()
     if args.json:
         hardware = {"processor": get_processor_name(), "cores": os.cpu_count(), "threads": 1}
-        result = {"hardware": hardware, "repeats": args.repeats, "cases": comparisons}
-        args.json.write_text(json.dumps(result, indent=1), encoding="utf-8")
+        result = {"hardware": hardware, "repeats": args.repeats, "date": date.today().isoformat(), "cases": comparisons}
+        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

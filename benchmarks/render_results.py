@@ -33,6 +33,7 @@ from benchmarks.checkpoint_tables import (
     build_models_table,
     describe_risk_control,
 )
+from benchmarks.compare_versions import render_training_table
 from benchmarks.confidence import render_table as render_confidence_table
 from benchmarks.halting.markdown import render_table as render_halting_table
 from benchmarks.image_files import render_summary
@@ -111,6 +112,7 @@ MEASURED_SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # document -> na
         "taught parity": build_from_benchmark("taught_parity", compare_runs.render_table),
         "chains": build_from_benchmark("chain_runs", compare_runs.render_table),
         "chain lengths": partial(build_difficulty_table, "chain"),
+        "training speed": build_from_benchmark("training_speed", render_training_table),
         "samplers": build_from_benchmark("sampler_speed", sampler_speed.render_table),
     },
 }
