@@ -50,7 +50,10 @@ export class Chain extends Task {
 
   parseInput(raw) {
     const maxOperations = this.#maxInputOperations;
-    const text = splitWords(readRawText(raw)).join("").replace(/[\u00d7\u2217]/g, "*").replaceAll("\u2212", "-");
+    const text = splitWords(readRawText(raw))
+      .join("")
+      .replace(/[\u00d7\u2217]/g, "*")
+      .replaceAll("\u2212", "-");
     if (!text) throw new InputError(`Type a chain: ${this.inputHint}.`);
     checkAlphabet(text, `0123456789${OPERATORS}`, "A chain has only digits and + - *", this.inputHint);
     if (!/^[0-9]([-+*][0-9])*$/.test(text)) {
