@@ -112,6 +112,7 @@ MEASURED_SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # document -> na
         "taught parity": build_from_benchmark("taught_parity", compare_runs.render_table),
         "chains": build_from_benchmark("chain_runs", compare_runs.render_table),
         "chain lengths": partial(build_difficulty_table, "chain"),
+        "paced mazes": build_from_benchmark("mazes_runs", compare_runs.render_table),
         "training speed": build_from_benchmark("training_speed", render_training_table),
         "samplers": build_from_benchmark("sampler_speed", sampler_speed.render_table),
     },

@@ -23,6 +23,7 @@ MIN_ACCURACY = {
     "chain": 0.995,
     "fashion": 0.9,
     "mazes-15": 0.75,
+    "mazes-15-paced": 0.72,
     "qamnist": 0.95,
     "sorting-10": 0.95,
     "tracking-position": 0.97,

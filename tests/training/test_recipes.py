@@ -65,9 +65,12 @@ def test_recipe_is_valid_and_its_model_has_the_documented_parameter_count(path):
 
 
 def test_recipes_train_from_nothing():
-    """Those of a transfer between tasks compare the weights of a bundled model with others."""
+    """Experiments with the weights of a bundled model begin with them."""
     starts = {get_recipe_name(path): read_recipe(path).init_from for path in RECIPES}
-    assert {name: start for name, start in starts.items() if start} == {"transfer": "checkpoints/parity-16-untaught"}
+    assert {name: start for name, start in starts.items() if start} == {
+        "mazes-15-paced": "checkpoints/mazes-15",
+        "transfer": "checkpoints/parity-16-untaught",
+    }
 
 
 @pytest.mark.parametrize("name", FORMER_RECIPES)
