@@ -66,7 +66,7 @@ def test_per_tick_decoder_returns_the_choices_unchanged():
 def test_solved_maze_metric_implies_that_the_moves_reach_the_goal():
     task = make_task({"kind": "mazes", "side": 7, "route": 10})
     generator = make_generator("walk")
-    (samples,) = task._sample_mazes(TEST, 60, [generator])
+    (samples,) = task.generate_mazes(TEST, 60, [generator])
     targets = task._build_batch([maze for maze, _ in samples], [route for _, route in samples]).targets
     any_moves = torch.randint(len(MOVES), targets.shape, generator=generator)
     chosen = torch.where(torch.rand(targets.shape, generator=generator) < 0.95, targets, any_moves)
