@@ -15,7 +15,7 @@ import { CHECKPOINT_FILES, readGolden } from "./engine/golden.mjs";
 const ROOT = new URL("../../", import.meta.url);
 const read = (path) => new Uint8Array(readFileSync(new URL(path, ROOT)));
 const readFiles = (name) => new Map(CHECKPOINT_FILES.map((file) => [file, read(`checkpoints/${name}/${file}`)]));
-const CONFIG = JSON.parse(new TextDecoder().decode(read("checkpoints/parity-16/config.json")));
+const CONFIG = JSON.parse(new TextDecoder().decode(read("checkpoints/parity-16-untaught/config.json")));
 
 /** Return the first held-out input of a checkpoint. */
 function readInput(name) {
@@ -65,7 +65,7 @@ test("a damaged safetensors file is rejected in one sentence", () => {
 });
 
 test("weights that do not fit the config are rejected in one sentence", () => {
-  const files = readFiles("parity-16");
+  const files = readFiles("parity-16-untaught");
   const withConfig = (changes) => new Map([...files, ["config.json", { ...CONFIG, ...changes }]]);
   rejects(() => loadCheckpoint(withConfig({ d_model: 64 })), /`start_activated_state` should be \[64\], is \[128\]/);
   rejects(() => loadCheckpoint(withConfig({ energy_head_enabled: false })), /not known: energy_proj\.0\.bias/);
@@ -114,7 +114,7 @@ test("halting metadata with a wrong value are rejected in one sentence", () => {
 });
 
 test("an input that does not fit the model is rejected in one sentence", () => {
-  const { model } = loadCheckpoint(readFiles("parity-16"));
+  const { model } = loadCheckpoint(readFiles("parity-16-untaught"));
   rejects(() => model.encode(new Float32Array(17), [17]), /at most 16 symbols/);
   rejects(() => model.encode(Float32Array.of(3), [1]), /symbols from 0 to 2/);
   rejects(() => model.encode(new Float32Array(4), [2, 2]), /needs an input of shape/);
@@ -127,7 +127,7 @@ test("an input that does not fit the model is rejected in one sentence", () => {
 });
 
 test("a policy that needs an energy head is rejected by a model without one", () => {
-  const { model } = loadCheckpoint(readFiles("parity-16"));
+  const { model } = loadCheckpoint(readFiles("parity-16-untaught"));
   model.config.energy_head_enabled = false;
   rejects(
     () => new Engine(model, parsePolicy("ticks=3|energy<1")),
@@ -136,8 +136,8 @@ test("a policy that needs an energy head is rejected by a model without one", ()
 });
 
 test("two thoughts of one model do not depend on each other", () => {
-  const { model } = loadCheckpoint(readFiles("parity-16"));
-  const { values, shape } = readInput("parity-16");
+  const { model } = loadCheckpoint(readFiles("parity-16-untaught"));
+  const { values, shape } = readInput("parity-16-untaught");
   const encoded = model.encode(values, shape);
   const engine = new Engine(model, parsePolicy("certainty>1"));
   const first = engine.run(encoded);
@@ -149,8 +149,8 @@ test("two thoughts of one model do not depend on each other", () => {
 });
 
 test("a recorder keeps every tick, and a selection of what does not fit", () => {
-  const { model } = loadCheckpoint(readFiles("parity-16"));
-  const { values, shape } = readInput("parity-16");
+  const { model } = loadCheckpoint(readFiles("parity-16-untaught"));
+  const { values, shape } = readInput("parity-16-untaught");
   const encoded = model.encode(values, shape);
   const [all, few] = [new Recorder(), new Recorder(40 * 5 * 4 * 10)];
   let last;
@@ -187,11 +187,11 @@ function createHost() {
 
 test("a host loads a checkpoint and posts ticks and the result of a thought", async () => {
   const { host, messages } = createHost();
-  await host.handle({ type: "load", id: 1, files: readFiles("parity-16") });
+  await host.handle({ type: "load", id: 1, files: readFiles("parity-16-untaught") });
   assert.equal(messages[0].type, "loaded");
   assert.deepEqual([messages[0].positions, messages[0].classes, messages[0].iterations], [16, 2, 40]);
   assert.ok(messages[0].policies.some(({ policy }) => policy === messages[0].defaultPolicy));
-  const input = readInput("parity-16");
+  const input = readInput("parity-16-untaught");
   await host.handle({ type: "think", id: 2, checkpoint: 1, ...input, policy: "ticks=3", recordsChannels: true });
   const [ticks, [result]] = [messages.slice(1, -1), messages.slice(-1)];
   assert.deepEqual(
@@ -212,7 +212,7 @@ test("a host loads a checkpoint and posts ticks and the result of a thought", as
 
 test("a record continues after the halting tick if the request says so", async () => {
   const { host, messages } = createHost();
-  await host.handle({ type: "load", id: 1, files: readFiles("parity-16") });
+  await host.handle({ type: "load", id: 1, files: readFiles("parity-16-untaught") });
   const request = { type: "predict", checkpoint: 1, input: "1011001" };
   await host.handle({ ...request, id: 2, policy: "ticks=3" });
   await host.handle({ ...request, id: 3, policy: "ticks=3", continuesAfterHalt: true, reportsTicks: true });
@@ -286,7 +286,7 @@ function createWorker() {
 }
 
 test("a prediction that was aborted before it started does not replace the newer one in the inside view", async () => {
-  const pipeline = await BrowserPipeline.load({ name: "parity-16", files: readFiles("parity-16"), createWorker });
+  const pipeline = await BrowserPipeline.load({ name: "parity-16-untaught", files: readFiles("parity-16-untaught"), createWorker });
   const signal = AbortSignal.abort();
   const record = await pipeline.run("1011001", "ticks=3");
   await assert.rejects(pipeline.run("1011001", "ticks=3", { signal }), { name: "AbortError" });

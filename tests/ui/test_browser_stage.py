@@ -65,6 +65,7 @@ def test_a_dragged_threshold_changes_the_rule_and_where_the_model_stops(page):
     open_options(page)
     policy = page.locator("#policy-text textarea, #policy-text input")
     policy.fill("certainty>0.5")
+    expect(page).to_have_url(re.compile("policy=certainty%3E0.5"))  # the chart shows this rule
     expect(locate_part(page, "chart-legend")).to_be_visible()
     chart = locate_part(page, "chart")
     chart.scroll_into_view_if_needed()
