@@ -64,12 +64,12 @@ def move_goal(page: Page, index: int) -> None:
 
 
 def type_bit(page: Page, index: int) -> None:
-    """Append one bit to the sequence, which starts anew when it is full."""
+    """Append a one to the sequence, which starts anew when it is full; the answer alternates, so that its sentence changes."""
     field = page.locator("#sequence textarea, #sequence input").first
     if index % 15 == 0:
         field.fill("1")
     else:
-        field.press_sequentially("01"[index % 2])
+        field.press_sequentially("1")
 
 
 def clear_canvas(page: Page) -> None:
