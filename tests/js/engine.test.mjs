@@ -286,7 +286,11 @@ function createWorker() {
 }
 
 test("a prediction that was aborted before it started does not replace the newer one in the inside view", async () => {
-  const pipeline = await BrowserPipeline.load({ name: "parity-16-untaught", files: readFiles("parity-16-untaught"), createWorker });
+  const pipeline = await BrowserPipeline.load({
+    name: "parity-16-untaught",
+    files: readFiles("parity-16-untaught"),
+    createWorker,
+  });
   const signal = AbortSignal.abort();
   const record = await pipeline.run("1011001", "ticks=3");
   await assert.rejects(pipeline.run("1011001", "ticks=3", { signal }), { name: "AbortError" });
