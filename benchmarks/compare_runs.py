@@ -13,7 +13,11 @@ from typing import Any
 
 from training.run_dir import RunDir
 
-FIGURES = ("accuracy_certain", "accuracy_best", "accuracy_last")
+FIGURES = {  # accuracy without halting -> the tick that answers
+    "accuracy_certain": "most certain tick",
+    "accuracy_best": "best fixed tick",
+    "accuracy_last": "last tick",
+}
 
 
 def collect_run(path: Path) -> dict[str, Any]:
@@ -47,7 +51,10 @@ def collect_run(path: Path) -> dict[str, Any]:
         "settings": config.model_dump(mode="json", include={"task", "model", "loss", "optim"}),
         "validations": validations,
         "tests": [
-            {name: evaluation[name] for name in ("split", "n", "accuracy_halted", "mean_ticks", "policy", *FIGURES[1:])}
+            {
+                name: evaluation[name]
+                for name in ("split", "n", "accuracy_halted", "mean_ticks", "policy", *list(FIGURES)[1:])
+            }
             for evaluation in evaluations
         ],
     }
@@ -69,7 +76,7 @@ def render_table(figures: dict[str, Any]) -> str:
         lines.append(f"| {step:,} | {' | '.join(cells)} |")
     lines += [
         "",
-        "Share of validation samples with all positions correct: at the most certain tick / at the best fixed tick / at the last tick.",
+        f"Share of validation samples with all positions correct: {' / '.join(f'at the {tick}' for tick in FIGURES.values())}.",
         "",
         *(format_run(run) for run in runs),
     ]

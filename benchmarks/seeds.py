@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.compare_runs import FIGURES
 from benchmarks.paths import ROOT, find_recipe, read_benchmark
 from ctm.checkpoint import load
 from training.evaluation import MAX_EVALUATION_SAMPLES, build_split_batches, evaluate_curves
@@ -23,11 +24,6 @@ from training.tasks import build_task
 from training.tasks.splits import TEST
 
 RESULTS_NAME = "seeds"
-FIGURES = {  # figure of a checkpoint -> heading
-    "accuracy_certain": "most certain tick",
-    "accuracy_best": "best fixed tick",
-    "accuracy_last": "last tick",
-}
 
 
 def evaluate_checkpoint(checkpoint_dir: Path) -> tuple[str, dict[str, Any]]:

@@ -14,11 +14,10 @@ import torch
 from inference.engine import Engine
 from training.data.maze import PATH, START, Maze, Position
 from training.model_card import compute_wilson_interval
-from training.tasks.mazes import Mazes, MazesSettings
+from training.tasks.mazes import MAX_ROUTE, Mazes, MazesSettings
 from training.tasks.splits import TEST, make_generator
 
 BATCH_SIZE = 64
-MAX_ROUTE = 1_000  # moves; the largest value of `task.route`
 
 
 @dataclass

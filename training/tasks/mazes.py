@@ -48,6 +48,7 @@ from training.tasks.base import (
 from training.tasks.splits import TEST, TRAIN, assign_split, make_generator
 
 MOVE_NAMES = ("up", "down", "left", "right", "wait")  # in the order of MOVES
+MAX_ROUTE = 1_000  # moves of the longest answer that can be set
 MAX_CANDIDATES = 20  # generated mazes until one has a route of medium length
 DISPLAY_SIZE_PX = 400  # approximate side of a generated image
 MAX_GROUP_MAZES = 1_024  # mazes of a few training batches that are generated together
@@ -66,7 +67,7 @@ class MazesSettings(Settings):
     route: int = Field(
         50,
         ge=2,
-        le=1_000,
+        le=MAX_ROUTE,
         title="Longest route",
         description="moves of an answer; mazes with a longer route are not generated",
     )
