@@ -38,7 +38,13 @@ TICKS_TOLERANCE = 0.2
 # --- names of 0.1.0 and current names -----------------------------------------------------------------------------
 
 
-LATER_SETTINGS = {"max_unreadable_rate", "share_full", "even_lengths", "random_offset"}  # of tasks, added after 0.1.0
+LATER_SETTINGS = {
+    "max_unreadable_rate",
+    "share_full",
+    "even_lengths",
+    "random_offset",
+    "curriculum_length",
+}  # of tasks, added after 0.1.0
 DEFAULT_POLICY_FIGURES = ("policy", "mean_ticks", "accuracy_halted")
 RENAMED_SETTINGS = {  # 0.1.0 -> current
     "loss.trunk": "loss.tick_reduction",
@@ -88,6 +94,7 @@ NEW_SETTINGS: dict[str, dict[str, Any]] = {
     "loss": {
         "pace_delay": 3,
         "pace_ticks": None,
+        "early_padding": False,
         "attention_loss_weight": 0.0,
         "probe_loss_weight": 0.0,
         "auxiliary_loss_share": 0.7,

@@ -29,6 +29,11 @@ class AuxiliaryTargets:
     places: Int[Tensor, "B P"]
     states: Int[Tensor, "B P"]
 
+    @property
+    def lengths(self) -> Int[Tensor, " B"]:
+        """Positions of each answer before its padding."""
+        return (self.places != IGNORE_INDEX).sum(1)
+
     def to(self, device: torch.device) -> "AuxiliaryTargets":
         """Return the targets on a device."""
         return AuxiliaryTargets(self.places.to(device), self.states.to(device))

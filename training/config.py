@@ -177,6 +177,10 @@ def check_auxiliary_losses(loss: LossConfig, task: Task, model_config: Config) -
     Raises:
         ValueError: The task states no intermediate steps, or the model has no attention.
     """
+    if loss.early_padding and task.num_states is None:
+        raise ValueError(
+            f"loss.early_padding needs a task that states intermediate steps, and {task.name} states none: set it to false."
+        )
     if not loss.has_auxiliary_loss:
         return
     if task.num_states is None:

@@ -36,6 +36,7 @@ class AnswerDecoder(ABC):
         certainty: Float[Tensor, "B T"],
         reduction: TickReduction,
         answer_mask: Bool[Tensor, "B T"] | None = None,
+        lengths: Int[Tensor, " B"] | None = None,
     ) -> Float[Tensor, ""]:
         """Return the training loss of the trunk, a scalar.
 
@@ -45,6 +46,8 @@ class AnswerDecoder(ABC):
             certainty: Certainty at every tick.
             reduction: Which ticks and positions count.
             answer_mask: Ticks at which an answer counts; None counts all.
+            lengths: Positions of each answer before its padding, which is then due with its first position; see
+                `training.losses.paced_loss`.
         """
 
     @abstractmethod
@@ -82,10 +85,11 @@ class PerTickDecoder(AnswerDecoder):
         certainty: Float[Tensor, "B T"],
         reduction: TickReduction,
         answer_mask: Bool[Tensor, "B T"] | None = None,
+        lengths: Int[Tensor, " B"] | None = None,
     ) -> Float[Tensor, ""]:
         """Return the cross-entropy of all positions, reduced over the ticks; see `AnswerDecoder.loss`."""
         answers = logits.unflatten(1, (self.positions, -1))
-        return compute_answer_loss(reduction, answers, targets, certainty, answer_mask)
+        return compute_answer_loss(reduction, answers, targets, certainty, answer_mask, lengths)
 
     def tick_losses(self, logits: Float[Tensor, "B K T"], targets: Int[Tensor, "B L"]) -> Float[Tensor, "B T"]:
         """Return the cross-entropy of the scored positions at every tick."""
@@ -129,6 +133,7 @@ class CTCDecoder(AnswerDecoder):
         certainty: Float[Tensor, "B T"],
         reduction: TickReduction,
         answer_mask: Bool[Tensor, "B T"] | None = None,
+        lengths: Int[Tensor, " B"] | None = None,
     ) -> Float[Tensor, ""]:
         """Return the CTC loss of the whole unroll; the arguments after `targets` do not apply to it."""
         assert answer_mask is None, "CTC answers count from the first tick"

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ctm import CTMConfig
 from ctm.models.outputs import UnrolledOutput, compute_answer_mask
-from training.auxiliary_losses import StateProbe, attention_loss
+from training.auxiliary_losses import AuxiliaryTargets, StateProbe, attention_loss
 from training.config import LossConfig, RunConfig
 from training.energy.losses import TickLabels, energy_loss
 from training.tasks.base import Batch, Task
@@ -43,12 +43,15 @@ def compute_loss(
     certainty = output.certainties[:, 1]
     is_correct = decoder.is_correct(output.answers.detach(), targets)
     answer_mask = compute_answer_mask(output.input_ticks, is_correct.size(1))
-    loss = decoder.loss(output.answers, targets, certainty, config.build_tick_reduction(progress), answer_mask)
+    reduction = config.build_tick_reduction(progress)
+    auxiliary = task.compute_auxiliary_targets(batch) if auxiliary_weight or config.early_padding else None
+    lengths = auxiliary.lengths.to(device) if auxiliary is not None and config.early_padding else None
+    loss = decoder.loss(output.answers, targets, certainty, reduction, answer_mask, lengths)
     values = {"loss": loss.detach(), "accuracy": is_correct[:, -1].float().mean()}
     certainty = certainty if answer_mask is None else certainty.masked_fill(~answer_mask, -1)
     values["accuracy_certain"] = is_correct.gather(1, certainty.argmax(1, keepdim=True)).float().mean()
-    if auxiliary_weight:
-        auxiliary_loss, auxiliary_values = compute_auxiliary_loss(config, task, output, batch, probe)
+    if auxiliary is not None and auxiliary_weight:
+        auxiliary_loss, auxiliary_values = compute_auxiliary_loss(config, output, auxiliary.to(device), probe)
         loss = loss + auxiliary_weight * auxiliary_loss
         values |= auxiliary_values
     if config.energy_kind == "none":
@@ -61,23 +64,20 @@ def compute_loss(
 
 
 def compute_auxiliary_loss(
-    config: LossConfig, task: Task, output: UnrolledOutput, batch: Batch, probe: torch.nn.Module | None
+    config: LossConfig, output: UnrolledOutput, targets: AuxiliaryTargets, probe: torch.nn.Module | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Compute the attention loss and the probe loss of one batch, each with its weight before it fades.
 
     Args:
         config: Settings of the loss.
-        task: The task; it states the targets.
         output: Output of the model with its internals.
-        batch: Samples.
+        targets: Intermediate steps of the solutions.
         probe: Probe of the intermediate results; None without a probe loss.
 
     Returns:
         The sum, a scalar with gradient, and detached scalars to log.
     """
-    targets = task.compute_auxiliary_targets(batch)
-    assert targets is not None and output.attention is not None, "the settings are checked before the training"
-    targets = targets.to(output.answers.device)
+    assert output.attention is not None, "the settings are checked before the training"
     total = output.answers.new_zeros(())
     values = {}
     if config.attention_loss_weight:

@@ -41,6 +41,7 @@ def compute_answer_loss(
     targets: Int[Tensor, "B P"],
     certainty: Float[Tensor, "B T"],
     answer_mask: Bool[Tensor, "B T"] | None = None,
+    lengths: Int[Tensor, " B"] | None = None,
 ) -> Float[Tensor, ""]:
     """Return the training loss of answers that are given at every tick.
 
@@ -50,9 +51,10 @@ def compute_answer_loss(
         targets: Target classes.
         certainty: Certainty at every tick.
         answer_mask: Ticks at which an answer counts; None counts all.
+        lengths: See `paced_loss`.
     """
     if reduction.kind == "paced":
-        return paced_loss(answers, targets, reduction.pace, reduction.lookahead, answer_mask)
+        return paced_loss(answers, targets, reduction.pace, reduction.lookahead, answer_mask, lengths)
     losses = per_tick_loss(answers, targets, reduction.lookahead)
     return reduce_tick_losses(reduction.kind, losses, certainty, reduction.mean_share, answer_mask)
 
@@ -63,6 +65,7 @@ def paced_loss(
     pace: Pace,
     lookahead: int | None = None,
     answer_mask: Bool[Tensor, "B T"] | None = None,
+    lengths: Int[Tensor, " B"] | None = None,
 ) -> Float[Tensor, ""]:
     """Return the mean cross-entropy of the positions that are due: a position counts at all ticks from its due tick on.
 
@@ -73,15 +76,19 @@ def paced_loss(
         lookahead: Count only this many positions after those that are correct when they are due, from the first one on;
             later positions cannot be solved yet, and their gradients would be noise. None counts all.
         answer_mask: Ticks at which an answer counts; None counts all.
+        lengths: Positions of each answer before its padding; the padding is due with its first position. None: every
+            position is due in its turn.
     """
     num_positions, num_ticks = answers.size(1), answers.size(3)
-    due_ticks = pace.compute_due_ticks(num_positions, num_ticks).to(answers.device)
-    mask = (targets != IGNORE_INDEX).unsqueeze(2) & (
-        torch.arange(num_ticks, device=answers.device) >= due_ticks[:, None]
-    )
+    due_ticks = pace.compute_due_ticks(num_positions, num_ticks).to(answers.device).expand_as(targets)
+    if lengths is not None:
+        positions = torch.arange(num_positions, device=answers.device)
+        due_ticks = due_ticks.gather(1, torch.minimum(positions, lengths.unsqueeze(1)))
+    ticks = torch.arange(num_ticks, device=answers.device)
+    mask = (targets != IGNORE_INDEX).unsqueeze(2) & (ticks >= due_ticks.unsqueeze(2))
     if lookahead is not None:
         is_right = (predict_classes(answers) == targets.unsqueeze(2)) | (targets == IGNORE_INDEX).unsqueeze(2)
-        is_right_when_due = is_right.gather(2, due_ticks[None, :, None].expand(len(targets), -1, 1)).squeeze(2)
+        is_right_when_due = is_right.gather(2, due_ticks.unsqueeze(2)).squeeze(2)
         mask = mask & is_within_lookahead(is_right_when_due, lookahead).unsqueeze(2)
     if answer_mask is not None:
         mask = mask & answer_mask.unsqueeze(1)

@@ -55,6 +55,12 @@ class LossConfig(RunSettings):
         description="ticks from one position to the next (paced, auxiliary losses); null: spread over the ticks, with "
         "pace_delay ticks left at the end",
     )
+    early_padding: Fixed[bool] = Field(
+        False,
+        title="Padding is due at the end",
+        description="positions after the end of a sequence are due together with the first of them, so that short sequences "
+        "can halt early (paced)",
+    )
     attention_loss_weight: Fixed[float] = Field(
         0.0,
         ge=0,

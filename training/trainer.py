@@ -209,17 +209,26 @@ class Trainer:
         }
         if self.accelerator.scaler is not None:
             saved["scaler"] = self.accelerator.scaler.state_dict()
-        if self.probe is not None:
-            saved["probe"] = self.accelerator.unwrap_model(self.probe).state_dict()
+        if (probe := self.get_probe_weights()) is not None:
+            saved["probe"] = probe
         return saved
+
+    def get_probe_weights(self) -> dict[str, Tensor] | None:
+        """Return the weights of the probe; None without a probe."""
+        return None if self.probe is None else self.accelerator.unwrap_model(self.probe).state_dict()
+
+    def continue_probe(self, weights: dict[str, Tensor] | None) -> None:
+        """Load the weights of the probe of the stage before, if both stages have a probe of one size."""
+        own = self.get_probe_weights()
+        if own and weights and all(weights[name].shape == tensor.shape for name, tensor in own.items()):
+            self.accelerator.unwrap_model(self.probe).load_state_dict(weights)
 
     def restore_state(self, saved: SavedState) -> None:
         """Restore optimiser, probe, random state, loss scaler and progress from what `collect_state` returned."""
         for group in saved["optimizer"]["param_groups"]:
             group["fused"] = self.config.optim.fused or None
         self.optimizer.load_state_dict(saved["optimizer"])
-        if self.probe is not None and "probe" in saved:
-            self.accelerator.unwrap_model(self.probe).load_state_dict(saved["probe"])
+        self.continue_probe(saved.get("probe"))
         rank = self.accelerator.process_index
         if rank < len(saved["random"]):  # a process beyond those that saved keeps its seed
             set_rng_state(saved["random"][rank])

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from ctm import TickModel
 from training.config import RunConfig
@@ -140,7 +141,7 @@ class TrainingLoop:
         stage = find_stage_to_train(self.config, step)
         if stage.number > 1 and step == stage.first_step:
             state = TrainerState(**saved["loop"])
-            self._begin_stage(stage, model, state)
+            self._begin_stage(stage, model, state, saved.get("probe"))
             self.trainer.cost.restore(saved.get("costs"), self.trainer.accelerator.process_index)
             return
         if stage.number > 1:
@@ -150,16 +151,20 @@ class TrainingLoop:
         self.trainer.prepare()
         self.trainer.restore_state(saved)
 
-    def _begin_stage(self, stage: Stage, model: TickModel | None, state: TrainerState) -> None:
+    def _begin_stage(
+        self, stage: Stage, model: TickModel | None, state: TrainerState, probe: dict[str, Tensor] | None
+    ) -> None:
         """Build the trainer of a later stage, which begins with the weights of the stage before and a new optimiser.
 
         Args:
             stage: The stage.
             model: Model of the stage before; None in processes that get the weights from that of rank 0.
             state: Progress at the end of the stage before.
+            probe: Weights of its probe; None if it had none.
         """
         self.trainer = Trainer(stage.config, model, stage)
         self.trainer.prepare()
+        self.trainer.continue_probe(probe)
         step = stage.first_step
         self.trainer.state = TrainerState(step=step, samples=state.samples, seconds=state.seconds, saved=step)
         if self._live_samples is not None:  # the stage may have another task
@@ -220,9 +225,10 @@ class TrainingLoop:
         trainer = self.trainer
         stage = build_stages(self.config)[trainer.stage.number]
         model = trainer.unwrapped_model.cpu()
+        probe = trainer.get_probe_weights()
         cost = trainer.cost
         trainer.accelerator.free_memory()
-        self._begin_stage(stage, model, trainer.state)
+        self._begin_stage(stage, model, trainer.state, probe)
         self.trainer.cost = cost
 
     def _record_stage(self) -> None:

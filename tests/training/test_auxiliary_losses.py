@@ -1,6 +1,7 @@
 """Tests of the attention and the probe loss against loops over their definitions, and of their targets."""
 
 import math
+import sys
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from training.run_dir import RunDir
 from training.tasks import make_task
 from training.tasks.splits import TRAIN, make_generator
 from training.trainer import Trainer
-from training.training_loop import train
+from training.training_loop import TrainingLoop, train
 
 PACE = Pace(delay=2)
 TAUGHT_LOSS = {"tick_reduction": "paced", "lookahead": 2, "pace_delay": 1}
@@ -149,3 +150,62 @@ def test_the_losses_lower_themselves_on_one_batch():
 def test_recipes_that_cannot_work_are_rejected_in_one_sentence(changes, message):
     with pytest.raises(ValueError, match=message):
         RunConfig.parse(TINY_RECIPE | changes)
+
+
+def test_the_lengths_of_answers_end_before_the_padding():
+    for settings in ({"kind": "parity", "length": 12}, {"kind": "chain", "random_offset": True}):
+        batch = make_task(settings).sample(TRAIN, 50, make_generator("lengths"))
+        targets = make_task(settings).compute_auxiliary_targets(batch)
+        for row, length in enumerate(targets.lengths.tolist()):
+            assert (batch.targets[row, length:] == batch.targets[row, length - 1]).all()
+            assert (targets.places[row, :length] != IGNORE_INDEX).all()
+
+
+def test_early_padding_changes_the_answer_loss_alone():
+    settings = TINY_RECIPE | {"loss": TAUGHT_LOSS | AUXILIARY | {"lookahead": None}}
+    figures = []
+    for early in (False, True):
+        trainer = Trainer(RunConfig.parse(settings | {"loss": settings["loss"] | {"early_padding": early}}))
+        trainer.prepare()
+        figures.append(trainer.train_step(trainer.iterate_batches()))
+    late, early = figures
+    assert late["loss"] != early["loss"]
+    assert late["attention_loss"] == early["attention_loss"]
+    assert late["probe_loss"] == early["probe_loss"]
+
+
+def test_early_padding_needs_intermediate_steps():
+    settings = TINY_RECIPE | {"task": {"kind": "brackets"}}
+    message = (
+        r"loss\.early_padding needs a task that states intermediate steps, and brackets states none: set it to false"
+    )
+    with pytest.raises(ValueError, match=message):
+        RunConfig.parse(settings | {"loss": {"early_padding": True}})
+    RunConfig.parse(settings | {"loss": {"early_padding": False}})
+
+
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_a_stage_continues_the_probe_of_the_stage_before(is_resumed, tmp_path, monkeypatch):
+    still = {"optim.lr": 1e-12, "optim.warmup_steps": 0, "train.steps": 1}
+    settings = TINY_RECIPE | {"loss": TAUGHT_LOSS | AUXILIARY, "stages": [{"train.steps": 3}, still]}
+    run_dir = RunDir(tmp_path / "run")
+    if is_resumed:
+        with monkeypatch.context() as patch:
+            patch.setattr(TrainingLoop, "_start_next_stage", lambda loop: sys.exit())
+            with pytest.raises(SystemExit):
+                train(RunConfig.parse(settings), run_dir)
+    assert train(RunConfig.parse(settings), run_dir)
+    before, after = (run_dir.load_trainer_state(step)["probe"] for step in (3, 4))
+    fresh = Trainer(RunConfig.parse(settings).last_stage).get_probe_weights()
+    for name, weights in before.items():
+        torch.testing.assert_close(after[name], weights)
+        assert not torch.allclose(fresh[name], weights)
+
+
+def test_a_stage_with_more_neurons_begins_with_a_new_probe(tmp_path):
+    wider = {"model.d_model": 24, "train.init_mode": "expand", "train.steps": 1}
+    settings = TINY_RECIPE | {"loss": TAUGHT_LOSS | AUXILIARY, "stages": [{"train.steps": 2}, wider]}
+    run_dir = RunDir(tmp_path / "run")
+    assert train(RunConfig.parse(settings), run_dir)
+    shapes = [run_dir.load_trainer_state(step)["probe"]["linear.weight"].shape for step in (2, 3)]
+    assert shapes[0] != shapes[1] == (2, 24)

@@ -1,5 +1,7 @@
 """Tests of the losses against their definitions."""
 
+import itertools
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -109,3 +111,19 @@ def test_paced_loss_skips_ticks_at_which_no_answer_counts():
     changed[~answer_mask[:, None, None].expand_as(answers)] = 50.0
     losses = [paced_loss(values, targets, Pace(delay=1), None, answer_mask) for values in (answers, changed)]
     torch.testing.assert_close(*losses)
+
+
+@pytest.mark.parametrize("lookahead", [None, 1])
+def test_paced_loss_counts_padding_from_the_tick_at_which_the_first_of_it_is_due(lookahead):
+    answers, targets = sample_batch(batch=4, positions=4, ticks=10)
+    pace = Pace(delay=1, ticks_per_position=2.0)  # due at ticks 1, 3, 5, 7
+    lengths = torch.tensor([1, 2, 3, 4])
+    due = [[1, 3, 3, 3], [1, 3, 5, 5], [1, 3, 5, 7], [1, 3, 5, 7]]
+    losses = []
+    for row, position in itertools.product(range(4), range(4)):
+        before = [answers[row, p, :, due[row][p]].argmax() == targets[row, p] for p in range(position)]
+        if lookahead is None or position == 0 or all(before):
+            logits = answers[row, position, :, due[row][position] :].T
+            losses.append(F.cross_entropy(logits, targets[row, position].expand(len(logits)), reduction="none"))
+    expected = torch.cat(losses).mean()
+    torch.testing.assert_close(paced_loss(answers, targets, pace, lookahead, lengths=lengths), expected)

@@ -27,6 +27,7 @@ from training.training_loop import train
 FIXED = {
     "loss.tick_reduction": "mean",
     "loss.pace_delay": 1,
+    "loss.early_padding": True,
     "loss.attention_loss_weight": 0.5,
     "loss.probe_loss_weight": 0.5,
     "loss.auxiliary_loss_share": 0.5,

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from ctm.settings import Settings
@@ -41,6 +41,13 @@ class ParitySettings(Settings):
         title="Encoding of bits",
         description="encoding of bits: 0, 1 and padding (tokens), or +1 and -1 as in published models (signs)",
     )
+    curriculum_length: int | None = Field(
+        None,
+        ge=8,
+        le=512,
+        title="Bits in this stage",
+        description="bits of the longest sequence in a stage of a curriculum; positions after it do not count. None: length",
+    )
     share_full: float = Field(
         0.0,
         ge=0,
@@ -48,6 +55,18 @@ class ParitySettings(Settings):
         title="Share of longest sequences",
         description="share of training sequences that have the full length, besides those drawn so",
     )
+
+    @model_validator(mode="after")
+    def _check_curriculum(self) -> "ParitySettings":
+        if self.curriculum_length is None:
+            return self
+        if self.curriculum_length > self.length:
+            raise ValueError(
+                f"task.curriculum_length must not be above task.length: got {self.curriculum_length}, {self.length}."
+            )
+        if self.encoding == "signs":
+            raise ValueError("task.curriculum_length needs task.encoding=tokens: the encoding signs has no padding.")
+        return self
 
 
 class Parity(Task):
@@ -89,7 +108,7 @@ class Parity(Task):
         """Sample sequences: uniform over the lengths that the split contains, then uniform over sequences of that length.
 
         For training the length is the larger of two uniform draws, because long sequences take longest to learn, and
-        `share_full` of the sequences have the full length.
+        `share_full` of the sequences have the full length: L, or `curriculum_length`.
 
         Args:
             split: One of `splits`.
@@ -102,7 +121,7 @@ class Parity(Task):
         Raises:
             ValueError: The split contains no sequence.
         """
-        max_length = self.settings.length
+        max_length = self.settings.curriculum_length or self.settings.length
         available_lengths = list_lengths(split, max_length if self._uses_signs else 1, max_length)
         draws = torch.randint(len(available_lengths), (2 if split == TRAIN else 1, count), generator=generator)
         lengths = available_lengths[draws.amax(0)]
@@ -110,8 +129,8 @@ class Parity(Task):
         if split == TRAIN and self.settings.share_full:
             is_full = torch.rand(count, generator=generator) < self.settings.share_full
             lengths = lengths.masked_fill(is_full, max_length)
-        bits = np.full((count, max_length), PAD_TOKEN)
-        is_bit = np.arange(max_length) < lengths.numpy()[:, None]
+        bits = np.full((count, self.settings.length), PAD_TOKEN)
+        is_bit = np.arange(self.settings.length) < lengths.numpy()[:, None]
         is_long = lengths.numpy() > MAX_ENUMERATION_LENGTH
         short = select_enumerated_sequences(split, lengths.numpy()[~is_long], fractions.double().numpy()[~is_long])
         width = min(max_length, MAX_ENUMERATION_LENGTH)
@@ -121,7 +140,10 @@ class Parity(Task):
         return self._build_batch(torch.from_numpy(bits), lengths)
 
     def _build_batch(self, bits: Int[Tensor, "B L"], lengths: Int[Tensor, " B"]) -> Batch:
-        return Batch(self._encode(bits), (bits == 1).cumsum(1) % 2, lengths)
+        targets = (bits == 1).cumsum(1) % 2
+        if self.settings.curriculum_length is not None:
+            targets[:, self.settings.curriculum_length :] = IGNORE_INDEX
+        return Batch(self._encode(bits), targets, lengths)
 
     def compute_extra_metrics(self, choices: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
         """Return the share of correct positions as `places`; an answer is correct if all of its positions are."""

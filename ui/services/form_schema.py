@@ -51,6 +51,7 @@ PRIMARY_FIELDS = (  # listed before the groups
 )
 NEUTRAL_SETTINGS = {  # values that every model and task supports
     "train.token_init": "default",
+    "loss.early_padding": False,
     "loss.attention_loss_weight": 0.0,
     "loss.probe_loss_weight": 0.0,
 }
@@ -248,6 +249,8 @@ def find_unsupported_settings(config: RunConfig, changes: Mapping[str, Any]) -> 
     unsupported = set()
     if not has_token_attention(model_config):
         unsupported.add("train.token_init")
+    if task.num_states is None:
+        unsupported.add("loss.early_padding")
     if not supports_auxiliary_losses(task, model_config):
         unsupported |= {"loss.attention_loss_weight", "loss.probe_loss_weight"}
     values = flatten(config.model_dump(mode="json"))

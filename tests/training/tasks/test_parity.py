@@ -1,8 +1,11 @@
 """Tests of the parity task: the signs encoding of published models, and splits of long rows."""
 
+import re
+
 import pytest
 import torch
 
+from training.losses import IGNORE_INDEX
 from training.tasks import make_task
 from training.tasks.parity import PAD_TOKEN, enumerate_sequences
 from training.tasks.splits import TEST, TRAIN, assign_split, make_generator
@@ -79,3 +82,30 @@ def test_a_share_of_the_training_rows_has_the_full_length():
     assert 0.45 < (lengths == 40).float().mean() < 0.6
     plain = make_task({"kind": "parity", "length": 40})
     assert torch.equal(*(t.sample(TEST, 50, make_generator("full")).inputs for t in (task, plain)))
+
+
+@pytest.mark.parametrize("split", [TRAIN, TEST])
+def test_a_stage_of_a_curriculum_draws_the_rows_of_a_shorter_task_for_the_same_model(split):
+    stage = make_task({"kind": "parity", "length": 40, "curriculum_length": 20})
+    assert stage.get_spec() == make_task({"kind": "parity", "length": 40}).get_spec()
+    batch = stage.sample(split, 300, make_generator("stage"))
+    shorter = make_task({"kind": "parity", "length": 20}).sample(split, 300, make_generator("stage"))
+    assert torch.equal(batch.inputs[:, :20], shorter.inputs)
+    assert torch.equal(batch.targets[:, :20], shorter.targets)
+    assert (batch.inputs[:, 20:] == PAD_TOKEN).all()
+    assert (batch.targets[:, 20:] == IGNORE_INDEX).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"length": 16, "curriculum_length": 17}, "task.curriculum_length must not be above task.length: got 17, 16."),
+        (
+            {"length": 16, "curriculum_length": 12, "encoding": "signs"},
+            "task.curriculum_length needs task.encoding=tokens",
+        ),
+    ],
+)
+def test_a_curriculum_that_the_model_cannot_read_is_refused(settings, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make_task({"kind": "parity"} | settings)
