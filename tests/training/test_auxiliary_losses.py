@@ -37,6 +37,16 @@ def test_attention_loss_is_that_of_the_best_head_at_the_place_of_the_timetable()
     assert attention_loss(attention, places, PACE).item() == pytest.approx(sum(terms) / len(terms), rel=1e-5)
 
 
+def test_attention_loss_moves_heads_that_are_sure_of_another_place():
+    scores = torch.zeros(1, 2, 3, 5)
+    scores[:, :, 2] = 40.0  # the weights of the other places are 4e-18
+    scores.requires_grad_()
+    loss = attention_loss(scores.softmax(2), torch.tensor([[0, 1, 0]]), Pace(delay=1))
+    assert loss.item() == pytest.approx(40, rel=1e-3)
+    (gradient,) = torch.autograd.grad(loss, scores)
+    assert (gradient.abs().amax((0, 1, 2))[:3] > 0.1).all()  # at each tick of the timetable
+
+
 def test_probe_loss_stops_after_the_results_that_the_probe_reads():
     probe = StateProbe(1, 2, seed=0)
     with torch.no_grad():
