@@ -149,6 +149,7 @@ class Task(ABC):
         position_noun: What the positions of an answer are, in the plural, such as "bits".
         splits: Names of the splits.
         shift_splits: Splits whose samples differ from the training samples as `DistributionShift` states.
+        test_subsets: Splits whose samples are also samples of the test split.
         sentence_positions: Number of last positions that the sentence of an answer is about; None for all.
         has_natural_inputs: Whether users give photos or drawings, whose familiarity only the model's features can tell.
         num_states: Number of classes of the intermediate results in `compute_auxiliary_targets`; None without any.
@@ -168,6 +169,7 @@ class Task(ABC):
     splits: ClassVar[tuple[str, ...]] = (TRAIN, VALIDATION, CALIBRATION, TEST)
     machine_local_settings: ClassVar[tuple[str, ...]] = ()
     shift_splits: ClassVar[tuple[str, ...]] = ()
+    test_subsets: ClassVar[tuple[str, ...]] = ()
     sentence_positions: ClassVar[int | None] = None
     has_natural_inputs: ClassVar[bool] = False
     states_result: ClassVar[bool] = False

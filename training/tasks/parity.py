@@ -19,8 +19,9 @@ from ctm.settings import Settings
 from training.auxiliary_losses import AuxiliaryTargets
 from training.losses import IGNORE_INDEX
 from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec, check_alphabet
-from training.tasks.splits import SPLIT_PERCENT, TRAIN, assign_split, assign_splits
+from training.tasks.splits import SPLIT_PERCENT, TEST, TRAIN, assign_split, assign_splits
 
+LONGEST = "longest"  # test sequences of the full length
 PAD_TOKEN = 2
 MAX_ENUMERATION_LENGTH = 16  # bits; all sequences up to this length are enumerated
 MAX_EDITOR_LENGTH = 64  # bits that the page shows as buttons; longer sequences are typed
@@ -80,6 +81,8 @@ class Parity(Task):
     position_noun = "bits"
     sentence_positions = 1
     num_states = 2
+    splits = (*Task.splits, LONGEST)
+    test_subsets = (LONGEST,)
     Settings = ParitySettings
     settings: ParitySettings
 
@@ -88,6 +91,11 @@ class Parity(Task):
         """One line that describes a valid input."""
         length = self.settings.length
         return f"{length} bits of 0 and 1" if self._uses_signs else f"1 to {length} bits, such as 1011001"
+
+    @property
+    def reported_splits(self) -> tuple[str, ...]:
+        """The test split, and its longest sequences: a mean over lengths does not say how a model reads those."""
+        return (TEST,) if self._uses_signs else (TEST, LONGEST)
 
     @property
     def input_editor(self) -> dict[str, Any] | None:
@@ -122,7 +130,9 @@ class Parity(Task):
             ValueError: The split contains no sequence.
         """
         max_length = self.settings.curriculum_length or self.settings.length
-        available_lengths = list_lengths(split, max_length if self._uses_signs else 1, max_length)
+        has_one_length = self._uses_signs or split == LONGEST
+        split = self.get_source_split(split)
+        available_lengths = list_lengths(split, max_length if has_one_length else 1, max_length)
         draws = torch.randint(len(available_lengths), (2 if split == TRAIN else 1, count), generator=generator)
         lengths = available_lengths[draws.amax(0)]
         fractions = torch.rand(count, generator=generator)

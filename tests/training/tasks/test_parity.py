@@ -7,7 +7,7 @@ import torch
 
 from training.losses import IGNORE_INDEX
 from training.tasks import make_task
-from training.tasks.parity import PAD_TOKEN, enumerate_sequences
+from training.tasks.parity import LONGEST, MAX_ENUMERATION_LENGTH, PAD_TOKEN, enumerate_sequences
 from training.tasks.splits import TEST, TRAIN, assign_split, make_generator
 
 LONG_LENGTH = 30  # bits; above MAX_ENUMERATION_LENGTH
@@ -82,6 +82,21 @@ def test_a_share_of_the_training_rows_has_the_full_length():
     assert 0.45 < (lengths == 40).float().mean() < 0.6
     plain = make_task({"kind": "parity", "length": 40})
     assert torch.equal(*(t.sample(TEST, 50, make_generator("full")).inputs for t in (task, plain)))
+
+
+@pytest.mark.parametrize("length", [12, LONG_LENGTH])
+def test_the_longest_sequences_are_test_sequences_of_the_full_length(length):
+    task = make_task({"kind": "parity", "length": length})
+    assert task.reported_splits == (TEST, LONGEST)
+    batch = task.sample(LONGEST, 100, make_generator("longest"))
+    assert (batch.difficulty == length).all()
+    assert (batch.inputs != PAD_TOKEN).all()
+    rows = {tuple(row) for row in batch.inputs.tolist()}
+    if length <= MAX_ENUMERATION_LENGTH:
+        codes = {sum(bit << index for index, bit in enumerate(row)) for row in rows}
+        assert codes <= set(enumerate_sequences(TEST, length).tolist())
+    else:
+        assert {assign_split(b"parity" + bytes(row)) for row in rows} == {TEST}
 
 
 @pytest.mark.parametrize("split", [TRAIN, TEST])

@@ -24,7 +24,13 @@ def test_settings_of_the_published_models_are_inferred():
         "expand_range": False,
         "even_lengths": False,
     }
-    assert infer_settings(PARITY) == {"task": "parity", "length": 64, "encoding": "signs", "share_full": 0.0}
+    assert infer_settings(PARITY) == {
+        "task": "parity",
+        "length": 64,
+        "encoding": "signs",
+        "share_full": 0.0,
+        "curriculum_length": None,
+    }
 
 
 def test_model_for_small_mazes_gets_small_maze_settings():
