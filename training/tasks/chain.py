@@ -217,7 +217,9 @@ def interleave(
 
 
 def shift_chains(batch: Batch, generator: torch.Generator) -> Batch:
-    """Move each chain to a random place of the input, uniform over those where it fits.
+    """Move each chain to a random place of the input where it fits.
+
+    The place is the later one of two uniform draws, because only chains that end there train the last positions.
 
     Args:
         batch: Chains that begin at the first place.
@@ -228,7 +230,8 @@ def shift_chains(batch: Batch, generator: torch.Generator) -> Batch:
     """
     num_positions = batch.targets.size(1)
     room = num_positions - 1 - batch.difficulty
-    offsets = (torch.rand(len(room), generator=generator) * (room + 1)).long().unsqueeze(1)
+    draws = torch.rand(2, len(room), generator=generator).amax(0)
+    offsets = (draws * (room + 1)).long().unsqueeze(1)
     sources = torch.arange(batch.inputs.size(1)) - 2 * offsets
     inputs = batch.inputs.gather(1, sources.clamp(min=0)).masked_fill(sources < 0, PAD_TOKEN)
     positions = torch.arange(num_positions) - offsets
