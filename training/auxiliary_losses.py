@@ -4,6 +4,7 @@ Both follow the timetable of `training.pace`. A task states the targets with `Ta
 nothing else of it. Axes: B rows, P positions of the answer, H heads, N places of the input, D neurons, T ticks.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -26,10 +27,26 @@ class AuxiliaryTargets:
     Attributes:
         places: Place of the input that the position depends on; `IGNORE_INDEX` where there is none.
         states: Class of the intermediate result after the position; `IGNORE_INDEX` where there is none.
+        image_shape: Rows and columns of an image whose pixels are the places; None if every place is one token.
     """
 
     places: Int[Tensor, "B P"]
     states: Int[Tensor, "B P"]
+    image_shape: tuple[int, int] | None = None
+
+    def locate_features(self, num_features: int) -> Int[Tensor, "B P"]:
+        """Return the index of the feature that covers each place; a square backbone output covers an image evenly.
+
+        Args:
+            num_features: Number of features N that the model attends to.
+        """
+        if self.image_shape is None:
+            return self.places
+        rows, columns = self.image_shape
+        side = math.isqrt(num_features)
+        place = self.places.clamp(min=0)
+        feature = place // columns * side // rows * side + place % columns * side // columns
+        return feature.masked_fill(self.places == IGNORE_INDEX, IGNORE_INDEX)
 
     @property
     def lengths(self) -> Int[Tensor, " B"]:
@@ -38,7 +55,7 @@ class AuxiliaryTargets:
 
     def to(self, device: torch.device) -> "AuxiliaryTargets":
         """Return the targets on a device."""
-        return AuxiliaryTargets(self.places.to(device), self.states.to(device))
+        return AuxiliaryTargets(self.places.to(device), self.states.to(device), self.image_shape)
 
 
 def attention_loss(attention: Float[Tensor, "B H N T"], places: Int[Tensor, "B P"], pace: Pace) -> Float[Tensor, ""]:

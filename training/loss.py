@@ -81,7 +81,9 @@ def compute_auxiliary_loss(
     total = output.answers.new_zeros(())
     values = {}
     if config.attention_loss_weight:
-        values["attention_loss"] = attention_loss(output.attention, targets.places, config.pace)
+        values["attention_loss"] = attention_loss(
+            output.attention, targets.locate_features(output.attention.size(2)), config.pace
+        )
         total = total + config.attention_loss_weight * values["attention_loss"]
     if probe is not None:
         values["probe_loss"] = probe(output.activations, targets.states, config.pace, config.lookahead)

@@ -20,6 +20,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from ctm.settings import Settings
+from training.auxiliary_losses import AuxiliaryTargets
 from training.data.maze import (
     COLOURS,
     MAX_SIDE,
@@ -32,6 +33,7 @@ from training.data.maze_reader.reader import parse_maze, read_maze
 from training.data.maze_reader.reading import IncompleteMazeError, complete_maze
 from training.data.maze_sampler import SampledMaze, TooFewMazesError, sample_mazes, sample_mazes_of_even_lengths
 from training.data.parquet import iterate_image_column, read_table
+from training.losses import IGNORE_INDEX
 from training.paths import EXAMPLES_DIR
 from training.tasks.base import (
     MAX_DRAWN_SAMPLES,
@@ -189,6 +191,25 @@ class Mazes(Task):
         targets = [(moves + [WAIT] * length)[:length] for moves in solutions]
         inputs = torch.stack([self.encode_maze(maze) for maze in mazes])
         return Batch(inputs, torch.tensor(targets), torch.tensor([len(moves) for moves in solutions]))
+
+    @property
+    def num_states(self) -> int:  # type: ignore[override]
+        """Number of pixels: the intermediate result after a move is the pixel that it leads to."""
+        return self.settings.side**2
+
+    def compute_auxiliary_targets(self, batch: Batch) -> AuxiliaryTargets:
+        """Return the pixel that every move starts from, and the one that it leads to; nothing after the goal."""
+        side = batch.inputs.size(-1)
+        red, green, blue = batch.inputs.unbind(1)
+        start = ((red > green) & (red > blue)).flatten(1).int().argmax(1)
+        offsets = torch.tensor([row * side + column for row, column in MOVES])[batch.targets]
+        after = start.unsqueeze(1) + offsets.cumsum(1)
+        is_padding = torch.arange(batch.targets.size(1)) >= batch.difficulty.unsqueeze(1)
+        return AuxiliaryTargets(
+            (after - offsets).masked_fill(is_padding, IGNORE_INDEX),
+            after.masked_fill(is_padding, IGNORE_INDEX),
+            (side, side),
+        )
 
     def compute_extra_metrics(self, choices: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
         """Return the share of routes that reach the goal (`solved`) and of correct moves (`steps`), without waiting.

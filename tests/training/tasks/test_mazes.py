@@ -9,8 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from training.auxiliary_losses import AuxiliaryTargets
 from training.data.maze import COLOURS, GOAL, MOVES, PATH, START, WAIT, WALL, Maze, compute_canonical_bytes
 from training.data.maze_reader.reader import parse_maze
+from training.losses import IGNORE_INDEX
 from training.paths import EXAMPLES_DIR
 from training.tasks import make_task
 from training.tasks.base import IncompleteInputError
@@ -237,3 +239,38 @@ def test_moves_are_numbered_as_published():
         "right",
         "wait",
     ]
+
+
+@pytest.mark.parametrize("settings", [{}, {"route": 6}, {"expand_range": True}])
+def test_auxiliary_targets_walk_from_the_start_to_the_goal(settings):
+    task = make_maze_task(**settings)
+    batch = task.sample(TRAIN, 30, make_generator("targets"))
+    targets = task.compute_auxiliary_targets(batch)
+    assert task.num_states == 11 * 11
+    assert targets.image_shape == (11, 11)
+    for picture, moves, places, states in zip(
+        batch.inputs, batch.targets.tolist(), targets.places.tolist(), targets.states.tolist(), strict=True
+    ):
+        pixels = picture.permute(1, 2, 0).numpy()
+        maze = parse_maze((pixels + 1) / 2 if task.settings.expand_range else pixels)
+        position = maze.start
+        for move, place, state in zip(moves, places, states, strict=True):
+            if move == WAIT:
+                assert place == state == IGNORE_INDEX
+                continue
+            assert place == position[0] * 11 + position[1]
+            position = (position[0] + MOVES[move][0], position[1] + MOVES[move][1])
+            assert state == position[0] * 11 + position[1]
+            assert maze.is_open(position)
+        assert position == maze.goal
+
+
+@pytest.mark.parametrize(("side", "features"), [(15, 8), (39, 20), (15, 15), (11, 6)])
+def test_a_pixel_is_attended_at_the_feature_that_a_backbone_of_this_stride_centres_on_it(side, features):
+    pixels = torch.arange(side * side).unsqueeze(0)
+    targets = AuxiliaryTargets(pixels, pixels, (side, side))
+    stride = 2 if features < side else 1
+    expected = [(pixel // side // stride) * features + pixel % side // stride for pixel in range(side * side)]
+    assert targets.locate_features(features**2)[0].tolist() == expected
+    hidden = AuxiliaryTargets(torch.full_like(pixels, IGNORE_INDEX), pixels, (side, side))
+    assert (hidden.locate_features(features**2) == IGNORE_INDEX).all()
