@@ -44,7 +44,7 @@ def collect_run(path: Path) -> dict[str, Any]:
         ],
         "tick_reduction": config.loss.tick_reduction,
         "is_taught": config.loss.has_auxiliary_loss,
-        "steps": config.train.steps,
+        "steps": config.num_steps,
         "batch_size": config.train.batch_size,
         "eval_samples": config.train.eval_samples,
         "seed": config.train.seed,
@@ -84,21 +84,25 @@ def render_table(figures: dict[str, Any]) -> str:
 
 
 def format_run(run: dict[str, Any]) -> str:
-    """Format the command of a run and its accuracy on test samples."""
+    """Format the command of a run and its accuracy on held-out samples."""
     if not run["tests"]:
         done = run["validations"][-1]["step"] if run["validations"] else 0
         result = f"unfinished, figures up to step {done:,} of {run['steps']:,}"
     else:
-        test = run["tests"][0]
-        result = (
-            f"{test['split']}: {test['accuracy_halted']:.2%} on {test['n']:,} samples in {test['mean_ticks']:.1f} ticks "
-            f"(`{test['policy']}`), best fixed tick {test['accuracy_best']:.2%}"
-        )
+        result = f"{'; '.join(map(format_test, run['tests']))}; policy `{run['tests'][0]['policy']}`"
     changes = "".join(
         f", then `{change['setting']}={change['new']}` from step {change['step']:,} on" for change in run["changes"]
     )
     return (
         f"- `{run['name']}`: {result}; batches of {run['batch_size']}, seed {run['seed']}. `{run['command']}`{changes}"
+    )
+
+
+def format_test(test: dict[str, Any]) -> str:
+    """Format the accuracy on one held-out split."""
+    return (
+        f"{test['split']}: {test['accuracy_halted']:.2%} on {test['n']:,} samples in {test['mean_ticks']:.1f} ticks, "
+        f"best fixed tick {test['accuracy_best']:.2%}"
     )
 
 

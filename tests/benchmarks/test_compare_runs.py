@@ -1,6 +1,6 @@
 """Tests of the figures that are copied from training runs."""
 
-from benchmarks.compare_runs import collect_run, render_table
+from benchmarks.compare_runs import collect_run, format_run, render_table
 from tests.training.test_trainer import make_tiny_config, read_metrics
 from training.run_dir import RunDir
 from training.training_loop import train
@@ -19,4 +19,29 @@ def test_figures_of_runs_are_those_of_their_files(tmp_path):
     assert text.splitlines()[0] == "| step | `short` | `long` |"
     assert (
         "| 8 | - | " in text and "figures up to step 4 of 4" in text and "`python -m training train long.yaml`" in text
+    )
+
+
+def test_the_accuracy_on_every_held_out_split_is_stated():
+    test = {
+        "split": "test",
+        "n": 4_096,
+        "mean_ticks": 7.25,
+        "policy": "energy<-1",
+        "accuracy_halted": 0.5,
+        "accuracy_best": 0.75,
+    }
+    run = {
+        "name": "run",
+        "command": "train run.yaml",
+        "changes": [],
+        "steps": 8,
+        "batch_size": 32,
+        "seed": 1,
+        "validations": [],
+        "tests": [test, test | {"split": "longest", "accuracy_halted": 0.25}],
+    }
+    assert format_run(run) == (
+        "- `run`: test: 50.00% on 4,096 samples in 7.2 ticks, best fixed tick 75.00%; longest: 25.00% on 4,096 samples in 7.2 ticks, "
+        "best fixed tick 75.00%; policy `energy<-1`; batches of 32, seed 1. `train run.yaml`"
     )
