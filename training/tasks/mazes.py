@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from ctm.settings import Settings
@@ -73,6 +73,13 @@ class MazesSettings(Settings):
         title="Longest route",
         description="moves of an answer; mazes with a longer route are not generated",
     )
+    curriculum_route: int | None = Field(
+        None,
+        ge=2,
+        le=MAX_ROUTE,
+        title="Longest route in this stage",
+        description="moves of the longest route in a stage of a curriculum; the model keeps answers of `route` moves. None: route",
+    )
     even_lengths: bool = Field(
         False,
         title="Uniform route lengths",
@@ -81,6 +88,14 @@ class MazesSettings(Settings):
     expand_range: bool = Field(
         False, title="Pixels from -1 to 1", description="pixels in [-1, 1] instead of [0, 1]; published: false"
     )
+
+    @model_validator(mode="after")
+    def _check_curriculum(self) -> "MazesSettings":
+        if self.curriculum_route is not None and self.curriculum_route > self.route:
+            raise ValueError(
+                f"task.curriculum_route must not be above task.route: got {self.curriculum_route}, {self.route}."
+            )
+        return self
 
     @field_validator("side")
     @classmethod
@@ -170,18 +185,19 @@ class Mazes(Task):
             ValueError: The split has too few mazes of these settings.
         """
         settings = self.settings
+        longest_route = settings.curriculum_route or settings.route
         sample = sample_mazes_of_even_lengths if settings.even_lengths and split == TRAIN else sample_mazes
         try:
             return sample(
                 settings.side // 2,
-                settings.route,
+                longest_route,
                 lambda content: assign_split(content) == split,
                 count,
                 generators,
             )
         except TooFewMazesError:
             raise ValueError(
-                f"Mazes of side {settings.side} with a route of at most {settings.route} moves are too few for a {split} "
+                f"Mazes of side {settings.side} with a route of at most {longest_route} moves are too few for a {split} "
                 "split; raise task.side or task.route."
             ) from None
 

@@ -274,3 +274,21 @@ def test_a_pixel_is_attended_at_the_feature_that_a_backbone_of_this_stride_centr
     assert targets.locate_features(features**2)[0].tolist() == expected
     hidden = AuxiliaryTargets(torch.full_like(pixels, IGNORE_INDEX), pixels, (side, side))
     assert (hidden.locate_features(features**2) == IGNORE_INDEX).all()
+
+
+@pytest.mark.parametrize("even_lengths", [False, True])
+def test_a_stage_of_a_curriculum_has_short_routes_for_the_same_model(even_lengths):
+    stage = make_maze_task(curriculum_route=8, even_lengths=even_lengths)
+    assert stage.get_spec() == make_maze_task().get_spec()
+    for split in (TRAIN, VALIDATION):
+        batch = stage.sample(split, 40, make_generator("stage"))
+        shorter = make_maze_task(route=8, even_lengths=even_lengths).sample(split, 40, make_generator("stage"))
+        assert torch.equal(batch.inputs, shorter.inputs)
+        assert torch.equal(batch.targets[:, :8], shorter.targets)
+        assert (batch.targets[:, 8:] == WAIT).all()
+        assert batch.difficulty.max() <= 8
+
+
+def test_a_route_beyond_the_answer_is_refused():
+    with pytest.raises(ValueError, match=r"task\.curriculum_route must not be above task\.route: got 31, 30\."):
+        make_maze_task(curriculum_route=31)
