@@ -110,6 +110,7 @@ MEASURED_SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # document -> na
     },
     "docs/experiments.md": {
         "taught parity": build_from_benchmark("taught_parity", compare_runs.render_table),
+        "parity of 64 bits": build_from_benchmark("parity_64_runs", compare_runs.render_table),
         "chains": build_from_benchmark("chain_runs", compare_runs.render_table),
         "chain lengths": partial(build_difficulty_table, "chain"),
         "paced mazes": build_from_benchmark("mazes_runs", compare_runs.render_table),
