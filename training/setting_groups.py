@@ -58,7 +58,7 @@ class LossConfig(RunSettings):
     early_padding: Fixed[bool] = Field(
         False,
         title="Padding is due at the end",
-        description="positions after the end of a sequence are due together with the first of them, so that short sequences "
+        description="positions after the end of a sequence are due with the first of them, so that short sequences "
         "can halt early (paced)",
     )
     attention_loss_weight: Fixed[float] = Field(
