@@ -15,9 +15,8 @@ from torch.nn import functional as F
 from training.losses import IGNORE_INDEX, is_within_lookahead
 from training.pace import Pace
 
-MIN_ATTENTION = (
-    1e-30  # keeps the logarithm finite; a larger bound would stop the gradient of heads that attend elsewhere
-)
+# Keeps the logarithm finite. A larger bound would stop the gradient of heads that attend elsewhere.
+MIN_ATTENTION = 1e-30
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ def test_the_losses_lower_themselves_on_one_batch():
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"task": {"kind": "mazes"}, "loss": AUXILIARY}, "mazes states none: set both to 0"),
+        ({"task": {"kind": "brackets"}, "loss": AUXILIARY}, "brackets states none: set both to 0"),
         ({"model": LSTM_MODEL, "loss": AUXILIARY}, "need model.kind=ctm with attention"),
     ],
 )

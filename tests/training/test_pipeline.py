@@ -40,7 +40,7 @@ def assert_equal_results(result: dict, expected: dict) -> None:
     assert result.keys() == expected.keys() == set(RESPONSE_KEYS)
     for key, value in drop_duration(expected).items():
         is_numeric = key in ("probability", "p_correct", "p_last", "energy", "certainty") and value is not None
-        assert result[key] == (pytest.approx(value, abs=1e-4) if is_numeric else value), key
+        assert result[key] == (pytest.approx(value, rel=1e-4, abs=1e-4) if is_numeric else value), key
 
 
 # --- one implementation ------------------------------------------------------------------------------------------------

@@ -155,7 +155,8 @@ def test_a_setting_that_makes_another_experiment_is_rejected(name, trained):
     with pytest.raises(ValueError, match="other settings") as error:
         trained.initialize(make_tiny_config().with_overrides({name: FIXED[name]}))
     message = str(error.value)
-    assert f"{name} is {'empty' if old == '' else old} there and {FIXED[name]} here" in message
+    shown = [json.dumps(value) if isinstance(value, bool) else value for value in (old, FIXED[name])]
+    assert f"{name} is {'empty' if old == '' else shown[0]} there and {shown[1]} here" in message
     assert message.endswith("with --run-dir.") and "\n" not in message
     assert compute_digests(trained.path) == before
 

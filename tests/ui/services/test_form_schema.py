@@ -50,6 +50,8 @@ OTHER_VALUES = {  # for fields in which an incremented or halved value is invali
     "loss.lookahead": 7,
     "task.side": 13,
     "task.length": 8,
+    "task.curriculum_length": 8,
+    "task.curriculum_route": 8,
     "task.dataset": "me/words",
     "task.channels": 3,
     "task.crop": 27,
