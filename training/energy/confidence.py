@@ -182,11 +182,11 @@ def fit_temperatures(samples: ConfidenceSamples, answer_format: AnswerFormat) ->
     is_answer_tick = samples.weight == samples.weight.amax(1, keepdim=True)
     smoothing = 1 / (len(samples.correct) + 2)
     labels = samples.correct[is_answer_tick].float() * (1 - 2 * smoothing) + smoothing
+    compute = sum_log_probabilities if answer_format.is_ctc else sum_log_probabilities_of_ticks
     with torch.enable_grad():
         for _ in range(TEMPERATURE_STEPS):
             temperatures = compute_temperatures(coefficients, slope)
-            by_position = compute_log_probabilities(samples.logits, temperatures, answer_format)
-            p = answer_format.sum_scored(by_position, samples.last_position)[is_answer_tick].exp()
+            p = compute(samples, temperatures, answer_format, is_answer_tick).exp()
             loss = F.binary_cross_entropy(p * (1 - 2 * smoothing) + smoothing, labels)
             optimizer.zero_grad()
             loss.backward()
@@ -194,6 +194,31 @@ def fit_temperatures(samples: ConfidenceSamples, answer_format: AnswerFormat) ->
     with torch.no_grad():
         temperatures = compute_temperatures(coefficients, slope)
         return temperatures if bool(temperatures.isfinite().all()) else torch.ones(ticks)
+
+
+def sum_log_probabilities(
+    samples: ConfidenceSamples,
+    temperatures: Float[Tensor, " T"],
+    answer_format: AnswerFormat,
+    tick_mask: Bool[Tensor, "n T"],
+) -> Float[Tensor, " m"]:
+    """Return the logarithm of the probability of the whole answer at the ticks of a mask."""
+    by_position = compute_log_probabilities(samples.logits, temperatures, answer_format)
+    return answer_format.sum_scored(by_position, samples.last_position)[tick_mask]
+
+
+def sum_log_probabilities_of_ticks(
+    samples: ConfidenceSamples,
+    temperatures: Float[Tensor, " T"],
+    answer_format: AnswerFormat,
+    tick_mask: Bool[Tensor, "n T"],
+) -> Float[Tensor, " m"]:
+    """Return the same as `sum_log_probabilities`, without the other ticks: an answer depends on them only with CTC."""
+    rows, ticks = tick_mask.nonzero(as_tuple=True)
+    logits = samples.logits[rows, :, ticks].unsqueeze(2)
+    scaled = logits / temperatures[ticks, None, None]
+    by_position = compute_log_probabilities(scaled, torch.ones(1), answer_format)
+    return answer_format.sum_scored(by_position, samples.last_position[rows]).squeeze(1)
 
 
 def compute_temperatures(coefficients: Float[Tensor, "2"], slope: Float[Tensor, " T"]) -> Float[Tensor, " T"]:

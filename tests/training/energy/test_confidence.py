@@ -23,6 +23,8 @@ from training.energy.confidence import (
     fit_temperatures,
     get_answer_format,
     has_separate_last_position,
+    sum_log_probabilities,
+    sum_log_probabilities_of_ticks,
 )
 from training.evaluation import build_split_batches
 from training.familiarity import fit_familiarity
@@ -143,6 +145,19 @@ def test_the_last_position_is_at_least_as_certain_as_the_whole_answer(name):
     )
     assert (confidence.p_last >= confidence.p_correct).all()
     assert (confidence.p_last > confidence.p_correct + 0.1).any(), "it is a figure of its own"
+
+
+@pytest.mark.parametrize("positions", [1, 3])
+def test_ticks_that_do_not_answer_are_left_out_without_effect(positions):
+    samples = make_samples(1.7, positions)
+    ticks = samples.logits.size(2)
+    temperatures = torch.linspace(0.5, 2, ticks)
+    mask = torch.rand(samples.weight.shape, generator=torch.Generator().manual_seed(3)) < 0.3
+    answer_format = AnswerFormat(positions)
+    torch.testing.assert_close(
+        sum_log_probabilities_of_ticks(samples, temperatures, answer_format, mask),
+        sum_log_probabilities(samples, temperatures, answer_format, mask),
+    )
 
 
 # --- familiarity ------------------------------------------------------------------------------------------------------
