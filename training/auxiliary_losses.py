@@ -33,6 +33,27 @@ class AuxiliaryTargets:
     states: Int[Tensor, "B P"]
     image_shape: tuple[int, int] | None = None
 
+    @classmethod
+    def before_padding(
+        cls,
+        places: Int[Tensor, "B P"],
+        states: Int[Tensor, "B P"],
+        lengths: Int[Tensor, " B"],
+        image_shape: tuple[int, int] | None = None,
+    ) -> "AuxiliaryTargets":
+        """Build the targets of answers that end in padding, which has none.
+
+        Args:
+            places: Place of every position.
+            states: Class of the intermediate result after every position.
+            lengths: Positions of each answer before its padding.
+            image_shape: See `AuxiliaryTargets`.
+        """
+        is_padding = torch.arange(places.size(1)) >= lengths.unsqueeze(1)
+        return cls(
+            places.masked_fill(is_padding, IGNORE_INDEX), states.masked_fill(is_padding, IGNORE_INDEX), image_shape
+        )
+
     def locate_features(self, num_features: int) -> Int[Tensor, "B P"]:
         """Return the index of the feature that covers each place; a square backbone output covers an image evenly.
 

@@ -228,7 +228,8 @@ class Trainer:
         for group in saved["optimizer"]["param_groups"]:
             group["fused"] = self.config.optim.fused or None
         self.optimizer.load_state_dict(saved["optimizer"])
-        self.continue_probe(saved.get("probe"))
+        if self.probe is not None and "probe" in saved:
+            self.accelerator.unwrap_model(self.probe).load_state_dict(saved["probe"])
         rank = self.accelerator.process_index
         if rank < len(saved["random"]):  # a process beyond those that saved keeps its seed
             set_rng_state(saved["random"][rank])

@@ -65,6 +65,11 @@ class ConfidenceSamples:
     last_position: Int[Tensor, " n"]
     weight: Float[Tensor, "n T"]
 
+    @property
+    def is_answer_tick(self) -> Bool[Tensor, "n T"]:
+        """Whether the answer of the halting policy is that of the tick: its weight is the largest one of the row."""
+        return self.weight == self.weight.amax(1, keepdim=True)
+
 
 def get_answer_format(task: Task) -> AnswerFormat:
     """Return the positions of the answers of a task."""
@@ -163,7 +168,7 @@ def fit_whole_answers(
     model = fit_confidence_model(samples, samples.correct, certainty, log_probability)
     if model is None:
         return math.inf, temperatures, None
-    is_answer_tick = samples.weight == samples.weight.amax(1, keepdim=True)
+    is_answer_tick = samples.is_answer_tick
     p = model(samples.energy, certainty, log_probability)[is_answer_tick].clamp(1e-6, 1 - 1e-6)
     return F.binary_cross_entropy(p, samples.correct[is_answer_tick].float()).item(), temperatures, model
 
@@ -179,14 +184,13 @@ def fit_temperatures(samples: ConfidenceSamples, answer_format: AnswerFormat) ->
     slope = torch.zeros(ticks) if answer_format.is_ctc else torch.arange(1, ticks + 1).float().log()
     coefficients = torch.zeros(2, requires_grad=True)
     optimizer = torch.optim.Adam([coefficients], lr=TEMPERATURE_LEARNING_RATE)
-    is_answer_tick = samples.weight == samples.weight.amax(1, keepdim=True)
+    is_answer_tick = samples.is_answer_tick
     smoothing = 1 / (len(samples.correct) + 2)
     labels = samples.correct[is_answer_tick].float() * (1 - 2 * smoothing) + smoothing
-    compute = sum_log_probabilities if answer_format.is_ctc else sum_log_probabilities_of_ticks
     with torch.enable_grad():
         for _ in range(TEMPERATURE_STEPS):
             temperatures = compute_temperatures(coefficients, slope)
-            p = compute(samples, temperatures, answer_format, is_answer_tick).exp()
+            p = sum_log_probabilities(samples, temperatures, answer_format, is_answer_tick).exp()
             loss = F.binary_cross_entropy(p * (1 - 2 * smoothing) + smoothing, labels)
             optimizer.zero_grad()
             loss.backward()
@@ -202,21 +206,15 @@ def sum_log_probabilities(
     answer_format: AnswerFormat,
     tick_mask: Bool[Tensor, "n T"],
 ) -> Float[Tensor, " m"]:
-    """Return the logarithm of the probability of the whole answer at the ticks of a mask."""
-    by_position = compute_log_probabilities(samples.logits, temperatures, answer_format)
-    return answer_format.sum_scored(by_position, samples.last_position)[tick_mask]
+    """Return the logarithm of the probability of the whole answer at the m ticks of a mask, row by row.
 
-
-def sum_log_probabilities_of_ticks(
-    samples: ConfidenceSamples,
-    temperatures: Float[Tensor, " T"],
-    answer_format: AnswerFormat,
-    tick_mask: Bool[Tensor, "n T"],
-) -> Float[Tensor, " m"]:
-    """Return the same as `sum_log_probabilities`, without the other ticks: an answer depends on them only with CTC."""
+    Other ticks are computed only for CTC, whose answers depend on them.
+    """
+    if answer_format.is_ctc:
+        by_position = compute_log_probabilities(samples.logits, temperatures, answer_format)
+        return answer_format.sum_scored(by_position, samples.last_position)[tick_mask]
     rows, ticks = tick_mask.nonzero(as_tuple=True)
-    logits = samples.logits[rows, :, ticks].unsqueeze(2)
-    scaled = logits / temperatures[ticks, None, None]
+    scaled = samples.logits[rows, :, ticks].unsqueeze(2) / temperatures[ticks, None, None]
     by_position = compute_log_probabilities(scaled, torch.ones(1), answer_format)
     return answer_format.sum_scored(by_position, samples.last_position[rows]).squeeze(1)
 

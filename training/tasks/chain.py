@@ -17,7 +17,6 @@ from torch import Tensor
 
 from ctm.settings import Settings
 from training.auxiliary_losses import AuxiliaryTargets
-from training.losses import IGNORE_INDEX
 from training.tasks.base import Batch, DistributionShift, Task, TaskAnswer, TaskInput, TaskSpec, check_alphabet
 from training.tasks.splits import LONGER, TEST, TRAIN, is_in_split, sample_until
 
@@ -143,12 +142,9 @@ class Chain(Task):
     def compute_auxiliary_targets(self, batch: Batch) -> AuxiliaryTargets:
         """Return the place of every number, and the value after it; nothing after the end of a chain."""
         is_token = batch.inputs != PAD_TOKEN
-        ends = is_token.size(1) - 1 - is_token.flip(1).int().argmax(1, keepdim=True)  # place of the last number
+        ends = is_token.size(1) - 1 - is_token.flip(1).int().argmax(1)  # place of the last number, which is even
         places = (2 * torch.arange(batch.targets.size(1))).expand_as(batch.targets)
-        is_padding = places > ends
-        return AuxiliaryTargets(
-            places.masked_fill(is_padding, IGNORE_INDEX), batch.targets.masked_fill(is_padding, IGNORE_INDEX)
-        )
+        return AuxiliaryTargets.before_padding(places, batch.targets, ends // 2 + 1)
 
     def parse_input(self, raw_input: Any) -> TaskInput:
         """Parse a text of digits and operators in alternation; spaces are ignored.

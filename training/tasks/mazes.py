@@ -33,7 +33,6 @@ from training.data.maze_reader.reader import parse_maze, read_maze
 from training.data.maze_reader.reading import IncompleteMazeError, complete_maze
 from training.data.maze_sampler import SampledMaze, TooFewMazesError, sample_mazes, sample_mazes_of_even_lengths
 from training.data.parquet import iterate_image_column, read_table
-from training.losses import IGNORE_INDEX
 from training.paths import EXAMPLES_DIR
 from training.tasks.base import (
     MAX_DRAWN_SAMPLES,
@@ -220,12 +219,7 @@ class Mazes(Task):
         start = ((red > green) & (red > blue)).flatten(1).int().argmax(1)
         offsets = torch.tensor([row * side + column for row, column in MOVES])[batch.targets]
         after = start.unsqueeze(1) + offsets.cumsum(1)
-        is_padding = torch.arange(batch.targets.size(1)) >= batch.difficulty.unsqueeze(1)
-        return AuxiliaryTargets(
-            (after - offsets).masked_fill(is_padding, IGNORE_INDEX),
-            after.masked_fill(is_padding, IGNORE_INDEX),
-            (side, side),
-        )
+        return AuxiliaryTargets.before_padding(after - offsets, after, batch.difficulty, (side, side))
 
     def compute_extra_metrics(self, choices: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
         """Return the share of routes that reach the goal (`solved`) and of correct moves (`steps`), without waiting.

@@ -162,10 +162,7 @@ class Parity(Task):
     def compute_auxiliary_targets(self, batch: Batch) -> AuxiliaryTargets:
         """Return the place of every bit, and the parity of the bits up to it; nothing after the end of a sequence."""
         positions = torch.arange(self.settings.length).expand_as(batch.targets)
-        is_padding = positions >= batch.difficulty.unsqueeze(1)
-        return AuxiliaryTargets(
-            positions.masked_fill(is_padding, IGNORE_INDEX), batch.targets.masked_fill(is_padding, IGNORE_INDEX)
-        )
+        return AuxiliaryTargets.before_padding(positions, batch.targets, batch.difficulty)
 
     def _encode(self, bits: Int[Tensor, "B L"]) -> Tensor:
         return 1.0 - 2.0 * bits if self._uses_signs else bits

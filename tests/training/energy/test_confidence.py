@@ -24,7 +24,6 @@ from training.energy.confidence import (
     get_answer_format,
     has_separate_last_position,
     sum_log_probabilities,
-    sum_log_probabilities_of_ticks,
 )
 from training.evaluation import build_split_batches
 from training.familiarity import fit_familiarity
@@ -154,9 +153,10 @@ def test_ticks_that_do_not_answer_are_left_out_without_effect(positions):
     temperatures = torch.linspace(0.5, 2, ticks)
     mask = torch.rand(samples.weight.shape, generator=torch.Generator().manual_seed(3)) < 0.3
     answer_format = AnswerFormat(positions)
+    by_position = compute_log_probabilities(samples.logits, temperatures, answer_format)
     torch.testing.assert_close(
-        sum_log_probabilities_of_ticks(samples, temperatures, answer_format, mask),
         sum_log_probabilities(samples, temperatures, answer_format, mask),
+        answer_format.sum_scored(by_position, samples.last_position)[mask],
     )
 
 
