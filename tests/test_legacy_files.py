@@ -45,6 +45,7 @@ LATER_SETTINGS = {
     "random_offset",
     "curriculum_length",
     "curriculum_route",
+    "curriculum_operations",
 }  # of tasks, added after 0.1.0
 DEFAULT_POLICY_FIGURES = ("policy", "mean_ticks", "accuracy_halted")
 RENAMED_SETTINGS = {  # 0.1.0 -> current

@@ -1,7 +1,8 @@
 """Auxiliary losses of the first part of a training: where the model attends, and what its neurons encode.
 
-Both follow the timetable of `training.pace`. A task states the targets with `Task.compute_auxiliary_targets`; the losses know
-nothing else of it. Axes: B rows, P positions of the answer, H heads, N places of the input, D neurons, T ticks.
+Both follow the timetable of `training.pace`, or that of an input schedule. A task states the targets with
+`Task.compute_auxiliary_targets`; the losses know nothing else of it. Axes: B rows, P positions of the answer, S intermediate
+results, H heads, N places of the input, D neurons, T ticks.
 """
 
 import math
@@ -21,17 +22,20 @@ MIN_ATTENTION = 1e-30
 
 @dataclass(frozen=True)
 class AuxiliaryTargets:
-    """Intermediate steps of the solution of every sample, one per position of the answer.
+    """Intermediate steps of the solution of every sample, one per position of the answer or per frame of the input.
 
     Attributes:
-        places: Place of the input that the position depends on; `IGNORE_INDEX` where there is none.
         states: Class of the intermediate result after the position; `IGNORE_INDEX` where there is none.
+        places: Place of the input that the position depends on; `IGNORE_INDEX` where there is none. None if the input changes
+            from tick to tick.
         image_shape: Rows and columns of an image whose pixels are the places; None if every place is one token.
+        probe_ticks: Tick at which each result is read from the neurons; None: the tick before its position is due.
     """
 
-    places: Int[Tensor, "B P"]
-    states: Int[Tensor, "B P"]
+    states: Int[Tensor, "B S"]
+    places: Int[Tensor, "B P"] | None = None
     image_shape: tuple[int, int] | None = None
+    probe_ticks: Int[Tensor, "B S"] | None = None
 
     @classmethod
     def before_padding(
@@ -51,7 +55,7 @@ class AuxiliaryTargets:
         """
         is_padding = torch.arange(places.size(1)) >= lengths.unsqueeze(1)
         return cls(
-            places.masked_fill(is_padding, IGNORE_INDEX), states.masked_fill(is_padding, IGNORE_INDEX), image_shape
+            states.masked_fill(is_padding, IGNORE_INDEX), places.masked_fill(is_padding, IGNORE_INDEX), image_shape
         )
 
     def locate_features(self, num_features: int) -> Int[Tensor, "B P"]:
@@ -60,6 +64,7 @@ class AuxiliaryTargets:
         Args:
             num_features: Number of features N that the model attends to.
         """
+        assert self.places is not None, "the settings are checked before the training"
         if self.image_shape is None:
             return self.places
         rows, columns = self.image_shape
@@ -71,11 +76,13 @@ class AuxiliaryTargets:
     @property
     def lengths(self) -> Int[Tensor, " B"]:
         """Positions of each answer before its padding."""
-        return (self.places != IGNORE_INDEX).sum(1)
+        return (self.states != IGNORE_INDEX).sum(1)
 
     def to(self, device: torch.device) -> "AuxiliaryTargets":
         """Return the targets on a device."""
-        return AuxiliaryTargets(self.places.to(device), self.states.to(device), self.image_shape)
+        places = None if self.places is None else self.places.to(device)
+        probe_ticks = None if self.probe_ticks is None else self.probe_ticks.to(device)
+        return AuxiliaryTargets(self.states.to(device), places, self.image_shape, probe_ticks)
 
 
 def attention_loss(attention: Float[Tensor, "B H N T"], places: Int[Tensor, "B P"], pace: Pace) -> Float[Tensor, ""]:
@@ -113,23 +120,27 @@ class StateProbe(nn.Module):
     def forward(
         self,
         activations: Float[Tensor, "B D T"],
-        states: Int[Tensor, "B P"],
+        targets: AuxiliaryTargets,
         pace: Pace,
         lookahead: int | None,
     ) -> Float[Tensor, ""]:
-        """Return the cross-entropy of the intermediate results, each read at the tick before its position is due.
+        """Return the cross-entropy of the intermediate results, each read at its tick.
 
         Args:
             activations: Activations of the neurons at every tick.
-            states: See `AuxiliaryTargets`.
-            pace: Timetable of the positions.
+            targets: The intermediate results, and the ticks at which they are read.
+            pace: Timetable of the positions, for targets without ticks.
             lookahead: Count only this many results after those that the probe reads correctly from the first one on; None
                 counts all.
         """
-        num_positions, num_ticks = states.size(1), activations.size(2)
-        ticks = (pace.compute_due_ticks(num_positions, num_ticks) - 1).clamp(min=0).to(activations.device)
-        logits = self.linear(activations[..., ticks].transpose(1, 2)).float()
-        mask: Bool[Tensor, "B P"] = states != IGNORE_INDEX
+        states, ticks = targets.states, targets.probe_ticks
+        num_ticks = activations.size(2)
+        if ticks is None:
+            due_ticks = pace.compute_due_ticks(states.size(1), num_ticks).to(activations.device)
+            ticks = (due_ticks - 1).expand_as(states)
+        index = ticks.clamp(0, num_ticks - 1).unsqueeze(1).expand(-1, activations.size(1), -1)
+        logits = self.linear(activations.gather(2, index).transpose(1, 2)).float()
+        mask: Bool[Tensor, "B S"] = states != IGNORE_INDEX
         if lookahead is not None:
             is_right = (logits.detach().argmax(2) == states) | ~mask
             mask = mask & is_within_lookahead(is_right, lookahead)

@@ -162,9 +162,14 @@ class RunConfig(RunSettings):
         return read_config({"kind": "ctm"} | defaults | self.model | task_values, "model")
 
 
-def supports_auxiliary_losses(task: Task, model_config: Config) -> bool:
-    """Return whether the attention and probe losses can be computed: the task states intermediate steps, the model attends."""
+def supports_probe_loss(task: Task, model_config: Config) -> bool:
+    """Return whether the probe loss can be computed: the task states intermediate results, the model is a CTM with attention."""
     return task.num_states is not None and _attends(model_config)
+
+
+def supports_attention_loss(task: Task, model_config: Config) -> bool:
+    """Return whether the attention loss can be computed: the intermediate results have places, too."""
+    return supports_probe_loss(task, model_config) and task.states_have_places
 
 
 def _attends(model_config: Config) -> bool:
@@ -177,9 +182,11 @@ def check_auxiliary_losses(loss: LossConfig, task: Task, model_config: Config) -
     Raises:
         ValueError: The task states no intermediate steps, or the model has no attention.
     """
-    if loss.early_padding and task.num_states is None:
+    has_steps = task.num_states is not None and task.states_have_places
+    if loss.early_padding and not has_steps:
         raise ValueError(
-            f"loss.early_padding needs a task that states intermediate steps, and {task.name} states none: set it to false."
+            "loss.early_padding needs a task that states the intermediate steps of every position of the answer, and "
+            f"{task.name} states none: set it to false."
         )
     if not loss.has_auxiliary_loss:
         return
@@ -187,6 +194,11 @@ def check_auxiliary_losses(loss: LossConfig, task: Task, model_config: Config) -
         raise ValueError(
             f"loss.attention_loss_weight and loss.probe_loss_weight need a task that states intermediate steps, and "
             f"{task.name} states none: set both to 0."
+        )
+    if loss.attention_loss_weight and not has_steps:
+        raise ValueError(
+            "loss.attention_loss_weight needs a task whose intermediate steps have places in the input, and those of "
+            f"{task.name} have none: set it to 0."
         )
     if not _attends(model_config):
         raise ValueError(

@@ -86,7 +86,7 @@ def compute_auxiliary_loss(
         )
         total = total + config.attention_loss_weight * values["attention_loss"]
     if probe is not None:
-        values["probe_loss"] = probe(output.activations, targets.states, config.pace, config.lookahead)
+        values["probe_loss"] = probe(output.activations, targets, config.pace, config.lookahead)
         total = total + config.probe_loss_weight * values["probe_loss"]
     return total, {name: value.detach() for name, value in values.items()}
 

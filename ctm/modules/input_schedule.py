@@ -92,10 +92,17 @@ class FrameSchedule:
 
 def compute_frame_ends(codes: Int[Tensor, "B F"], config: CTMConfig) -> Int[Tensor, "B F"]:
     """Return the number of ticks after which every frame of a row has ended; empty frames take no tick."""
-    durations = torch.where(
-        codes == IMAGE_CODE, config.iterations_per_digit or 0, config.iterations_per_question_part or 0
-    )
-    return durations.masked_fill(codes == EMPTY_CODE, 0).cumsum(1)
+    return compute_frame_durations(
+        codes, config.iterations_per_digit or 0, config.iterations_per_question_part or 0
+    ).cumsum(1)
+
+
+def compute_frame_durations(
+    codes: Int[Tensor, "B F"], ticks_per_image: int, ticks_per_question_part: int
+) -> Int[Tensor, "B F"]:
+    """Return the number of ticks that every frame is shown; 0 for empty frames."""
+    durations = torch.where(codes == IMAGE_CODE, ticks_per_image, ticks_per_question_part)
+    return durations.masked_fill(codes == EMPTY_CODE, 0)
 
 
 def parse_frame_codes(frames: Tensor) -> Int[Tensor, "B F"]:

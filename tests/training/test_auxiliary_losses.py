@@ -20,6 +20,8 @@ from training.training_loop import TrainingLoop, train
 PACE = Pace(delay=2)
 TAUGHT_LOSS = {"tick_reduction": "paced", "lookahead": 2, "pace_delay": 1}
 AUXILIARY = {"attention_loss_weight": 0.3, "probe_loss_weight": 1.0}
+SCHEDULED_MODEL = {name: value for name, value in TINY_RECIPE["model"].items() if name != "iterations"}
+QAMNIST = {"task": {"kind": "qamnist", "digits": 2, "operations": 1}, "model": SCHEDULED_MODEL}
 LSTM_MODEL = {"kind": "lstm", "d_model": 8, "iterations": 4, "d_input": 8, "heads": 2}
 
 
@@ -57,11 +59,11 @@ def test_probe_loss_stops_after_the_results_that_the_probe_reads():
     activations[0, 0, due - 1] = torch.tensor([2.0, -1.0, -3.0, 1.0])
     states = torch.tensor([[1, 0, 1, 1]])  # the probe reads 1, 0, 0, 1
     losses = [math.log1p(math.exp(-2.0)), math.log1p(math.exp(-1.0)), math.log1p(math.exp(3.0))]
-    assert probe(activations, states, PACE, 1).item() == pytest.approx(sum(losses) / 3, rel=1e-5)
+    assert probe(activations, AuxiliaryTargets(states), PACE, 1).item() == pytest.approx(sum(losses) / 3, rel=1e-5)
     losses.append(math.log1p(math.exp(-1.0)))
-    assert probe(activations, states, PACE, None).item() == pytest.approx(sum(losses) / 4, rel=1e-5)
+    assert probe(activations, AuxiliaryTargets(states), PACE, None).item() == pytest.approx(sum(losses) / 4, rel=1e-5)
     states[0, 2:] = IGNORE_INDEX
-    assert probe(activations, states, PACE, 1).item() == pytest.approx(sum(losses[:2]) / 2, rel=1e-5)
+    assert probe(activations, AuxiliaryTargets(states), PACE, 1).item() == pytest.approx(sum(losses[:2]) / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("encoding", ["tokens", "signs"])
@@ -150,10 +152,27 @@ def test_the_losses_lower_themselves_on_one_batch():
         assert figures[-1][name] < 0.8 * figures[0][name], name
 
 
+def test_the_probe_loss_of_an_input_schedule_lowers_itself_on_one_batch():
+    model = SCHEDULED_MODEL | {"dropout": 0.0, "d_model": 32}
+    config = RunConfig.parse(
+        TINY_RECIPE
+        | QAMNIST
+        | {"model": model, "loss": {"probe_loss_weight": 1.0, "energy_kind": "none"}}
+        | {"optim": {"lr": 0.01, "warmup_steps": 0}, "train": TINY_RECIPE["train"] | {"steps": 100_000}}
+    )
+    trainer = Trainer(config)
+    trainer.prepare()
+    batch = trainer.task.sample(TRAIN, 16, make_generator("one batch"))
+    figures = [trainer.train_step(iter([batch])) for _ in range(40)]
+    assert figures[-1]["probe_loss"] < 0.6 * figures[0]["probe_loss"]
+    assert "attention_loss" not in figures[0]
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
         ({"task": {"kind": "brackets"}, "loss": AUXILIARY}, "brackets states none: set both to 0"),
+        (QAMNIST | {"loss": AUXILIARY}, "those of qamnist have none: set it to 0"),
         ({"model": LSTM_MODEL, "loss": AUXILIARY}, "need model.kind=ctm with attention"),
     ],
 )
@@ -184,10 +203,13 @@ def test_early_padding_changes_the_answer_loss_alone():
     assert late["probe_loss"] == early["probe_loss"]
 
 
-def test_early_padding_needs_intermediate_steps():
-    settings = TINY_RECIPE | {"task": {"kind": "brackets"}}
+@pytest.mark.parametrize("changes", [{"task": {"kind": "brackets"}}, QAMNIST])
+def test_early_padding_needs_intermediate_steps_of_every_position(changes):
+    settings = TINY_RECIPE | changes
+    kind = changes["task"]["kind"]
     message = (
-        r"loss\.early_padding needs a task that states intermediate steps, and brackets states none: set it to false"
+        r"loss\.early_padding needs a task that states the intermediate steps of every position of the answer, and "
+        rf"{kind} states none: set it to false"
     )
     with pytest.raises(ValueError, match=message):
         RunConfig.parse(settings | {"loss": {"early_padding": True}})

@@ -62,11 +62,13 @@ class Batch:
         inputs: Inputs of the backbone, first axis B.
         targets: Class per position or per CTC label, shape (B, P); -100 where a position does not count.
         difficulty: Difficulty of each sample in units of the task, shape (B).
+        states: Class of each intermediate result, shape (B, S); None where the inputs and targets determine them.
     """
 
     inputs: Tensor
     targets: Int[Tensor, "B P"]
     difficulty: Int[Tensor, " B"]
+    states: Int[Tensor, "B S"] | None = None
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,8 @@ class Task(ABC):
         sentence_positions: Number of last positions that the sentence of an answer is about; None for all.
         has_natural_inputs: Whether users give photos or drawings, whose familiarity only the model's features can tell.
         num_states: Number of classes of the intermediate results in `compute_auxiliary_targets`; None without any.
+        states_have_places: Whether each intermediate result belongs to a position of the answer and to a place of the input
+            that the model can attend to.
         states_result: Whether the sentence of an answer says whether the answer is correct.
         machine_local_settings: Settings that hold paths of this computer and are not written into checkpoints.
         Settings: Class of the settings.
@@ -174,6 +178,7 @@ class Task(ABC):
     has_natural_inputs: ClassVar[bool] = False
     states_result: ClassVar[bool] = False
     num_states: ClassVar[int | None] = None
+    states_have_places: ClassVar[bool] = True
     Settings: ClassVar[type[ctm.settings.Settings]]
     settings: ctm.settings.Settings
 
@@ -440,6 +445,22 @@ class Task(ABC):
 def has_image_backbone(config: dict[str, Any]) -> bool:
     """Return whether a model with this published config has an image backbone."""
     return str(get_backbone_type(config)).startswith(("resnet", "shallow-wide", "mnist_backbone"))
+
+
+def check_curriculum(name: str, value: int | None, limit_name: str, limit: int) -> None:
+    """Check that a stage of a curriculum is not harder than the task.
+
+    Args:
+        name: Setting of the stage.
+        value: Its value; None: the limit.
+        limit_name: Setting of the task that limits it.
+        limit: Value of that setting.
+
+    Raises:
+        ValueError: The value is above the limit.
+    """
+    if value is not None and value > limit:
+        raise ValueError(f"task.{name} must not be above task.{limit_name}: got {value}, {limit}.")
 
 
 def check_alphabet(text: str, alphabet: Iterable[str], message: str, input_hint: str) -> None:

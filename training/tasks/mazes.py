@@ -44,6 +44,7 @@ from training.tasks.base import (
     TaskAnswer,
     TaskInput,
     TaskSpec,
+    check_curriculum,
     has_image_backbone,
 )
 from training.tasks.splits import TEST, TRAIN, assign_split, make_generator
@@ -90,10 +91,7 @@ class MazesSettings(Settings):
 
     @model_validator(mode="after")
     def _check_curriculum(self) -> "MazesSettings":
-        if self.curriculum_route is not None and self.curriculum_route > self.route:
-            raise ValueError(
-                f"task.curriculum_route must not be above task.route: got {self.curriculum_route}, {self.route}."
-            )
+        check_curriculum("curriculum_route", self.curriculum_route, "route", self.route)
         return self
 
     @field_validator("side")
@@ -209,17 +207,24 @@ class Mazes(Task):
 
     @property
     def num_states(self) -> int:  # type: ignore[override]
-        """Number of pixels: the intermediate result after a move is the pixel that it leads to."""
+        """Number of pixels: the intermediate result after a move is the cell that was reached last."""
         return self.settings.side**2
 
     def compute_auxiliary_targets(self, batch: Batch) -> AuxiliaryTargets:
-        """Return the pixel that every move starts from, and the one that it leads to; nothing after the goal."""
+        """Return the cell that every pair of moves starts from, and the cell reached last; nothing after the goal.
+
+        Two moves lead from a cell to the next one, the first of them into the opening between them.
+        """
         side = batch.inputs.size(-1)
         red, green, blue = batch.inputs.unbind(1)
         start = ((red > green) & (red > blue)).flatten(1).int().argmax(1)
         offsets = torch.tensor([row * side + column for row, column in MOVES])[batch.targets]
         after = start.unsqueeze(1) + offsets.cumsum(1)
-        return AuxiliaryTargets.before_padding(after - offsets, after, batch.difficulty, (side, side))
+        before = after - offsets
+        move = torch.arange(after.size(1))
+        cell_before = before[:, move - move % 2]
+        cell_reached = torch.where(move % 2 == 1, after, before)
+        return AuxiliaryTargets.before_padding(cell_before, cell_reached, batch.difficulty, (side, side))
 
     def compute_extra_metrics(self, choices: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
         """Return the share of routes that reach the goal (`solved`) and of correct moves (`steps`), without waiting.

@@ -18,7 +18,7 @@ from torch import Tensor
 from ctm.settings import Settings
 from training.auxiliary_losses import AuxiliaryTargets
 from training.losses import IGNORE_INDEX
-from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec, check_alphabet
+from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec, check_alphabet, check_curriculum
 from training.tasks.splits import SPLIT_PERCENT, TEST, TRAIN, assign_split, assign_splits
 
 LONGEST = "longest"  # test sequences of the full length
@@ -59,13 +59,8 @@ class ParitySettings(Settings):
 
     @model_validator(mode="after")
     def _check_curriculum(self) -> "ParitySettings":
-        if self.curriculum_length is None:
-            return self
-        if self.curriculum_length > self.length:
-            raise ValueError(
-                f"task.curriculum_length must not be above task.length: got {self.curriculum_length}, {self.length}."
-            )
-        if self.encoding == "signs":
+        check_curriculum("curriculum_length", self.curriculum_length, "length", self.length)
+        if self.curriculum_length is not None and self.encoding == "signs":
             raise ValueError("task.curriculum_length needs task.encoding=tokens: the encoding signs has no padding.")
         return self
 

@@ -11,19 +11,30 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
-from pydantic import Field
+from jaxtyping import Float, Int
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from ctm.modules.input_schedule import EMPTY_CODE, IMAGE_CODE, IMAGE_SIZE, MINUS, PLUS, pack_frames, parse_frame_codes
+from ctm.modules.input_schedule import (
+    EMPTY_CODE,
+    IMAGE_CODE,
+    IMAGE_SIZE,
+    MINUS,
+    PLUS,
+    compute_frame_durations,
+    pack_frames,
+    parse_frame_codes,
+)
 from ctm.settings import Settings
-from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec
+from training.auxiliary_losses import AuxiliaryTargets
+from training.losses import IGNORE_INDEX
+from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec, check_curriculum
 from training.tasks.digits import MNIST_MEAN, MNIST_STD, DigitsSettings, denormalise, load_images, random_affine
 from training.tasks.splits import LONGER, TEST, TRAIN, VALIDATION, make_generator
 
 BASE = 10
-MAX_EXTRA_OPERATIONS = 2  # operations of the split `longer` beyond the longest training question
+NUM_STATES = 2 * BASE  # classes of intermediate results: a value so far, or BASE more than the digit of an image
 SINGLE_DIGIT_FRACTION = 0.25  # share of training questions without an operation
 MAX_QUESTION_CHARS = 100
 OPERATORS = {"+": PLUS, "-": MINUS}
@@ -37,6 +48,13 @@ class QamnistSettings(Settings):
     )
     operations: int = Field(
         3, ge=1, le=20, title="Operations", description="operations of the longest question; published: 5"
+    )
+    curriculum_operations: int | None = Field(
+        None,
+        ge=1,
+        le=20,
+        title="Operations in this stage",
+        description="operations of the longest question in a stage of a curriculum. None: operations",
     )
     per_digit: int = Field(3, ge=1, le=50, title="Ticks per digit", description="ticks per digit; published: 1 or 10")
     per_part: int = Field(
@@ -54,6 +72,11 @@ class QamnistSettings(Settings):
         description="ticks after the question, for the answer; published: 1 or 10",
     )
 
+    @model_validator(mode="after")
+    def _check_curriculum(self) -> "QamnistSettings":
+        check_curriculum("curriculum_operations", self.curriculum_operations, "operations", self.operations)
+        return self
+
 
 class Qamnist(Task):
     """Sums of remembered digits (paper section 4.6). Difficulty is the number of operations.
@@ -67,6 +90,8 @@ class Qamnist(Task):
     supports_generation = True
     difficulty_name = "operations"
     splits = (*Task.splits, LONGER)
+    num_states = NUM_STATES
+    states_have_places = False
     Settings = QamnistSettings
     settings: QamnistSettings
 
@@ -105,12 +130,13 @@ class Qamnist(Task):
         Some training questions have no operation, because a model learns to recognise digits sooner from these.
 
         Args:
-            split: One of `splits`; `longer` has more operations than training and uses test images.
+            split: One of `splits`; `longer` has up to twice as many operations as training and uses test images.
             count: Number of samples B.
             generator: Source of all randomness.
 
         Returns:
-            Inputs of shape (B, F, 1025), float32 frames (see `ctm.modules.input_schedule`); targets of shape (B, 1).
+            Inputs of shape (B, F, 1025), float32 frames (see `ctm.modules.input_schedule`); targets of shape (B, 1); states of
+            shape (B, F).
         """
         max_digits = self.settings.digits
         low, high = self._get_operation_range(split)
@@ -125,14 +151,29 @@ class Qamnist(Task):
             digit_images = random_affine(digit_images, generator, DigitsSettings())
         positions = (torch.rand(count, high + 1, generator=generator) * num_digits.unsqueeze(1)).long()
         signs = torch.randint(2, (count, high), generator=generator) * 2 - 1
-        is_used = torch.arange(high + 1) <= operations.unsqueeze(1)
         frames = self._build_sample_frames(digit_images, num_digits, positions, signs, operations)
-        return Batch(frames, compute_results(labels[rows].gather(1, positions), signs, is_used), operations)
+        values = compute_running_values(labels[rows].gather(1, positions), signs)
+        targets = values.gather(1, operations.unsqueeze(1))
+        return Batch(frames, targets, operations, build_states(parse_frame_codes(frames), labels[rows], values))
 
     def _get_operation_range(self, split: str) -> tuple[int, int]:
         """Return the smallest and the largest number of operations of a split."""
         operations = self.settings.operations
-        return (operations + 1, operations + MAX_EXTRA_OPERATIONS) if split == LONGER else (1, operations)
+        return (
+            (operations + 1, 2 * operations)
+            if split == LONGER
+            else (1, self.settings.curriculum_operations or operations)
+        )
+
+    def compute_auxiliary_targets(self, batch: Batch) -> AuxiliaryTargets:
+        """Return the digit of every image and the value after every position of the question.
+
+        Each is read while the frame after it is shown, at its last tick.
+        """
+        assert batch.states is not None, "`sample` states them"
+        settings = self.settings
+        durations = compute_frame_durations(parse_frame_codes(batch.inputs), settings.per_digit, settings.per_part)
+        return AuxiliaryTargets(batch.states, probe_ticks=durations.cumsum(1) + settings.per_part - 1)
 
     def _build_sample_frames(
         self,
@@ -175,7 +216,7 @@ class Qamnist(Task):
             expression += f" {operator} {digits[position - 1]}"
         values = torch.tensor([[digits[position - 1] for position in positions]])
         signs = torch.tensor([[1 if operator == "+" else -1 for operator in operators]])
-        result = int(compute_results(values, signs, torch.ones_like(values, dtype=torch.bool)))
+        result = int(compute_running_values(values, signs)[0, -1])
         return self._build_question_input(normalised, parts, expression, result)
 
     def build_task_input(self, sample: Batch) -> TaskInput:
@@ -314,12 +355,26 @@ def build_question(positions: list[int], signs: list[int]) -> list[int]:
     return parts
 
 
-def compute_results(
-    values: Int[Tensor, "B Q"], signs: Int[Tensor, "B O"], is_used: Bool[Tensor, "B Q"]
-) -> Int[Tensor, "B 1"]:
-    """Return the signed sum of the values that a question uses, modulo 10; the first value has no sign."""
-    weights = F.pad(signs, (1, 0), value=1).masked_fill(~is_used, 0)
-    return (values * weights).sum(1, keepdim=True) % BASE
+def compute_running_values(values: Int[Tensor, "B Q"], signs: Int[Tensor, "B O"]) -> Int[Tensor, "B Q"]:
+    """Return the signed sum up to every value of a question, modulo 10; the first value has no sign."""
+    return (values * F.pad(signs, (1, 0), value=1)).cumsum(1) % BASE
+
+
+def build_states(
+    codes: Int[Tensor, "B F"], digits: Int[Tensor, "B D"], values: Int[Tensor, "B Q"]
+) -> Int[Tensor, "B F"]:
+    """Return the intermediate result of every frame: the digit of an image, the value so far at a position of the question.
+
+    Args:
+        codes: Codes of the frames.
+        digits: Digits of the images; a row may have fewer images.
+        values: Value after every position of the question; a row may have fewer positions.
+    """
+    states = torch.full_like(codes, IGNORE_INDEX)
+    for kind, classes in ((codes == IMAGE_CODE, BASE + digits), (codes >= 0, values)):
+        index = (kind.cumsum(1) - 1).clamp(min=0)
+        states = torch.where(kind, classes.gather(1, index.clamp(max=classes.size(1) - 1)), states)
+    return states
 
 
 def resize_and_normalise(images: Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 1 32 32"]:

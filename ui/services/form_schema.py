@@ -20,7 +20,8 @@ from training.config import (
     OptimConfig,
     RunConfig,
     TrainConfig,
-    supports_auxiliary_losses,
+    supports_attention_loss,
+    supports_probe_loss,
 )
 from training.tasks.registry import get_task_types
 from training.token_init import has_token_attention
@@ -249,10 +250,12 @@ def find_unsupported_settings(config: RunConfig, changes: Mapping[str, Any]) -> 
     unsupported = set()
     if not has_token_attention(model_config):
         unsupported.add("train.token_init")
-    if task.num_states is None:
+    if task.num_states is None or not task.states_have_places:
         unsupported.add("loss.early_padding")
-    if not supports_auxiliary_losses(task, model_config):
-        unsupported |= {"loss.attention_loss_weight", "loss.probe_loss_weight"}
+    if not supports_attention_loss(task, model_config):
+        unsupported.add("loss.attention_loss_weight")
+    if not supports_probe_loss(task, model_config):
+        unsupported.add("loss.probe_loss_weight")
     values = flatten(config.model_dump(mode="json"))
     return {name: value for name, value in resets.items() if name in unsupported and values[name] != value}
 

@@ -253,15 +253,18 @@ def test_auxiliary_targets_walk_from_the_start_to_the_goal(settings):
     ):
         pixels = picture.permute(1, 2, 0).numpy()
         maze = parse_maze((pixels + 1) / 2 if task.settings.expand_range else pixels)
-        position = maze.start
-        for move, place, state in zip(moves, places, states, strict=True):
+        position = cell = maze.start
+        for index, (move, place, state) in enumerate(zip(moves, places, states, strict=True)):
             if move == WAIT:
                 assert place == state == IGNORE_INDEX
                 continue
-            assert place == position[0] * 11 + position[1]
+            assert place == cell[0] * 11 + cell[1]
             position = (position[0] + MOVES[move][0], position[1] + MOVES[move][1])
-            assert state == position[0] * 11 + position[1]
             assert maze.is_open(position)
+            if index % 2:
+                assert position[0] % 2 and position[1] % 2, "two moves lead to a cell"
+                cell = position
+            assert state == cell[0] * 11 + cell[1]
         assert position == maze.goal
 
 
@@ -272,7 +275,7 @@ def test_a_pixel_is_attended_at_the_feature_that_a_backbone_of_this_stride_centr
     stride = 2 if features < side else 1
     expected = [(pixel // side // stride) * features + pixel % side // stride for pixel in range(side * side)]
     assert targets.locate_features(features**2)[0].tolist() == expected
-    hidden = AuxiliaryTargets(torch.full_like(pixels, IGNORE_INDEX), pixels, (side, side))
+    hidden = AuxiliaryTargets(pixels, torch.full_like(pixels, IGNORE_INDEX), (side, side))
     assert (hidden.locate_features(features**2) == IGNORE_INDEX).all()
 
 

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from ctm.modules.input_schedule import EMPTY_CODE, IMAGE_CODE, MINUS, PLUS
+from training.losses import IGNORE_INDEX
 from training.tasks import make_task
 from training.tasks.base import Batch, DistributionShift
 from training.tasks.brackets import SYMBOLS, compute_stack, count_completions, sample_balanced_sequence
 from training.tasks.chain import PAD_TOKEN, compute_values
 from training.tasks.digits import load_images
 from training.tasks.qamnist import resize_and_normalise
-from training.tasks.splits import TEST, TRAIN, is_in_split, make_generator
+from training.tasks.splits import TEST, TRAIN, VALIDATION, is_in_split, make_generator
 from training.tasks.tracking import reflect_at_walls
 
 SEQUENCE_TASKS = ("arithmetic", "brackets", "chain", "parity", "tracking", "qamnist", "sorting")
@@ -173,15 +174,22 @@ def test_qamnist_target_is_the_computed_answer_of_the_question():
     }
     batch, longer = (task.sample(split, 40, make_generator("reckon")) for split in (TEST, "longer"))
     assert set(batch.difficulty.tolist()) == {1, 2} and set(longer.difficulty.tolist()) == {3, 4}
-    pairs = zip([*batch.inputs, *longer.inputs], [*batch.targets.tolist(), *longer.targets.tolist()], strict=True)
-    for frames, (target,) in pairs:
+    samples = [
+        sample
+        for part in (batch, longer)
+        for sample in zip(part.inputs, part.targets.tolist(), part.states.tolist(), strict=True)
+    ]
+    for frames, (target,), states in samples:
         codes = frames[:, 0].long().tolist()
         digits = [digit_by_pixels[frame[1:].numpy().tobytes()] for frame in frames if frame[0] == IMAGE_CODE]
         question = [code for code in codes if code not in (IMAGE_CODE, EMPTY_CODE)]
         value = digits[question[0]]
+        expected_states = [*(10 + digit for digit in digits), value]
         for operator, index in zip(question[1::2], question[2::2], strict=True):
             value += {PLUS: 1, MINUS: -1}[operator] * digits[index]
+            expected_states += [IGNORE_INDEX, value % 10]
         assert value % 10 == target
+        assert states == expected_states + [IGNORE_INDEX] * (len(states) - len(expected_states))
         assert codes == sorted(codes, key=lambda code: (code != IMAGE_CODE) + (code == EMPTY_CODE))
     task_input = task.parse_input("3 7 5 : 1 + 3 - 2")
     assert task_input.context == "3 + 5 - 7" and task_input.inputs.shape[1:] == batch.inputs.shape[1:]
@@ -190,6 +198,36 @@ def test_qamnist_target_is_the_computed_answer_of_the_question():
     ]
     assert input_digits == [3, 7, 5]
     assert all(a["until"] + 1 == b["from"] for a, b in pairwise(task_input.display["phases"]))
+
+
+def test_probe_reads_the_state_of_a_frame_while_the_next_frame_is_shown():
+    task = make_task({"kind": "qamnist", "digits": 2, "operations": 1, "per_digit": 4, "per_part": 2, "answering": 3})
+    batch = task.sample(TRAIN, 40, make_generator("probe"))
+    targets = task.compute_auxiliary_targets(batch)
+    assert task.num_states == 20 and targets.places is None and torch.equal(targets.states, batch.states)
+    has_two_digits = batch.inputs[:, 1, 0] == IMAGE_CODE
+    has_operation = batch.difficulty == 1
+    assert {(True, True), (False, True), (False, False)} <= set(
+        zip(has_two_digits.tolist(), has_operation.tolist(), strict=True)
+    )
+    for row, ticks in enumerate(targets.probe_ticks.tolist()):
+        num_digits = 1 + int(has_two_digits[row])
+        ends = [4 * (index + 1) for index in range(num_digits)]
+        ends += [ends[-1] + 2 * (index + 1) for index in range(3 if has_operation[row] else 1)]
+        assert ticks[: len(ends)] == [end + 1 for end in ends], "the second tick of two"
+
+
+def test_a_stage_of_a_curriculum_has_short_questions_for_the_same_model():
+    task = make_task({"kind": "qamnist", "digits": 3, "operations": 4})
+    stage = make_task({"kind": "qamnist", "digits": 3, "operations": 4, "curriculum_operations": 2})
+    assert stage.get_spec() == task.get_spec()
+    for split, operations in ((TRAIN, {0, 1, 2}), (VALIDATION, {1, 2}), ("longer", {5, 6, 7, 8})):
+        batch = stage.sample(split, 60, make_generator("stage"))
+        assert set(batch.difficulty.tolist()) == operations
+        if split != "longer":
+            assert batch.inputs.shape == (60, 12, 1025)
+    with pytest.raises(ValueError, match=r"task\.curriculum_operations must not be above task\.operations: got 5, 4\."):
+        make_task({"kind": "qamnist", "operations": 4, "curriculum_operations": 5})
 
 
 def test_only_training_questions_may_have_no_operation():
