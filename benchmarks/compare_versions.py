@@ -8,7 +8,6 @@ computer affects both equally. Ratios are medians over pairs of calls, with the 
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -21,7 +20,7 @@ from typing import Any
 import torch
 
 from benchmarks.halting.metrics import NUM_BOOTSTRAP_DRAWS, compute_confidence_interval
-from benchmarks.paths import ROOT
+from benchmarks.paths import ROOT, write_figures
 from benchmarks.speed import get_processor_name
 
 CASES = [
@@ -161,7 +160,7 @@ def main(arguments: list[str] | None = None) -> None:
     if args.json:
         hardware = {"processor": get_processor_name(), "cores": os.cpu_count(), "threads": 1}
         result = {"hardware": hardware, "repeats": args.repeats, "date": date.today().isoformat(), "cases": comparisons}
-        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_figures(args.json, result)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ rendered.
 """
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmarks.paths import ROOT
+from benchmarks.paths import ROOT, write_figures
 from ctm.checkpoint import Checkpoint, load
 from ctm.checkpoint.metadata import HaltingMetadata
 from ctm.modules.readout import compute_certainty
@@ -146,7 +145,7 @@ def main() -> None:
     figures = {"command": command, "date": date.today().isoformat(), "rows": rows}
     print(render_table(figures))
     if args.save:
-        RESULT_FILE.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+        write_figures(RESULT_FILE, figures)
 
 
 if __name__ == "__main__":

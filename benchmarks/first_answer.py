@@ -8,7 +8,6 @@ reduced motion. The first touch of a model also fetches the engine and the weigh
 """
 
 import argparse
-import json
 import os
 from collections.abc import Callable
 from datetime import date
@@ -21,6 +20,7 @@ from playwright.sync_api import Page, TimeoutError, sync_playwright
 from benchmarks.browser_requests import BROWSER_FLAGS, LOAD_TIMEOUT_MS, SETTLE_MS, find_browser
 from benchmarks.load_server import run_server
 from benchmarks.load_test import format_command
+from benchmarks.paths import write_figures
 from benchmarks.speed import get_processor_name
 
 RESULTS_NAME = "first_answer"
@@ -178,7 +178,7 @@ def main() -> None:
     }
     print(render_table(figures))
     if args.json:
-        args.json.write_text(json.dumps(figures, indent=2) + "\n")
+        write_figures(args.json, figures)
 
 
 if __name__ == "__main__":

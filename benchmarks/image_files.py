@@ -9,7 +9,6 @@ seed per file. The row `usual, PNG` is the reference: the drawings without any d
 
 import argparse
 import datetime
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from PIL import Image
 
 from benchmarks.image_encodings import Encoder
 from benchmarks.image_kinds import ENCODERS
-from benchmarks.paths import ROOT
+from benchmarks.paths import ROOT, write_figures
 from ctm.checkpoint import load
 from inference.engine import Engine
 from training.data.image_reader import read_image
@@ -155,7 +154,7 @@ def main() -> None:
     figures = measure(reader, args.split, args.count, args.large_count, args.seed, args.only)
     figures["date"] = datetime.date.today().isoformat()
     if args.out:
-        args.out.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+        write_figures(args.out, figures)
     print(render_table(figures))
 
 

@@ -32,7 +32,7 @@ from benchmarks.load_metrics import LoadTestResult, compute_metrics, compute_rat
 from benchmarks.load_plan import build_plan
 from benchmarks.load_server import TIMEOUT_S, ServerProcess, run_server
 from benchmarks.load_visitors import SPAWN_RATE_PER_S, run_locust
-from benchmarks.paths import ROOT
+from benchmarks.paths import ROOT, write_figures
 from benchmarks.speed import get_processor_name
 
 CHECKPOINTS = ("digits", "parity-16", "arithmetic")
@@ -185,7 +185,7 @@ def main() -> None:
             "hardware": {"processor": get_processor_name(), "cores": os.cpu_count()},
             "torch": torch.__version__,
         }
-        args.json.write_text(json.dumps(figures, indent=2) + "\n")
+        write_figures(args.json, figures)
     if any(row["errors"] or not row["thought"]["n"] for row in rows):
         raise SystemExit(1)
 

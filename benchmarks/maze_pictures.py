@@ -9,7 +9,6 @@ the test split: `python -m benchmarks.maze_pictures --split test --count 20 --fi
 
 import argparse
 import io
-import json
 import time
 from collections.abc import Callable
 from functools import cache
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from benchmarks.paths import ROOT
+from benchmarks.paths import ROOT, write_figures
 from training.data.maze import GOAL, START, WALL, Maze
 from training.data.maze_reader.reader import parse_maze
 from training.model_card import compute_wilson_interval
@@ -429,7 +428,7 @@ def main() -> None:
     print(build_table(figures))
     if args.write:
         result = {"split": args.split, "first_seed": args.first_seed, "kinds": figures}
-        RESULT_FILE.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_figures(RESULT_FILE, result)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,10 @@ the test split. The default halting policy of the checkpoint ends each applicati
 
 import argparse
 import datetime
-import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.paths import ROOT
+from benchmarks.paths import ROOT, write_figures
 from ctm.checkpoint import load
 from inference.engine import Engine
 from training.finalize import get_default_policy
@@ -74,7 +73,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks/maze_reapplication.json", help="file to write")
     args = parser.parse_args()
     figures = measure()
-    args.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    write_figures(args.json, figures)
     print(render_table(figures))
 
 

@@ -23,6 +23,7 @@ from playwright.sync_api import Browser, sync_playwright
 from benchmarks.browser_requests import BROWSER_FLAGS, LOAD_TIMEOUT_MS, SETTLE_MS, find_browser
 from benchmarks.load_server import run_server
 from benchmarks.load_test import format_command
+from benchmarks.paths import write_figures
 from benchmarks.speed import get_processor_name
 
 FIRST_PICTURE = "#thought canvas[data-thought]:visible"
@@ -135,7 +136,7 @@ def main() -> None:
     }
     print(json.dumps(figures, indent=2))
     if args.json:
-        args.json.write_text(json.dumps(figures, indent=2) + "\n")
+        write_figures(args.json, figures)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ docs/results.md is rendered. Development uses the validation split; the figures 
 import argparse
 import contextlib
 import itertools
-import json
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from benchmarks.paths import ROOT
+from benchmarks.paths import ROOT, write_figures
 from benchmarks.photo_rendering import (
     Level,
     Photo,
@@ -255,7 +254,7 @@ def main() -> None:
     }
     print(render_table(figures))
     if args.save:
-        RESULT_FILE.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+        write_figures(RESULT_FILE, figures)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Root directory of the project, the recipe of a bundled checkpoint, and the figures of a benchmark."""
+"""Root directory of the project, the recipe of a bundled checkpoint, and the files of figures of the benchmarks."""
 
 import json
 from pathlib import Path
@@ -21,3 +21,8 @@ def read_benchmark(benchmark: str) -> dict[str, Any]:
     """Return the figures of a benchmark; {} before its first run."""
     path = ROOT / "benchmarks" / f"{benchmark}.json"
     return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
+def write_figures(path: Path, figures: dict[str, Any]) -> None:
+    """Write the figures of a benchmark as JSON."""
+    path.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")

@@ -10,7 +10,6 @@ sampler.
 import argparse
 import datetime
 import itertools
-import json
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.paths import ROOT
+from benchmarks.paths import ROOT, write_figures
 from training.data.maze import GOAL, PATH, START, WALL, Maze, compute_canonical_bytes
 from training.data.maze_sampler import MAX_ENDPOINT_ATTEMPTS
 from training.tasks import Task, make_task
@@ -180,7 +179,7 @@ def main() -> None:
         "batch_size": BATCH_SIZE,
         "cases": {name: measure_case(settings, args.seconds) for name, settings in CASES.items()},
     }
-    args.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    write_figures(args.json, figures)
     print(render_table(figures))
 
 

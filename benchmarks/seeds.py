@@ -8,7 +8,6 @@ their recipe and seed, which `metrics.json` states. The weights may be deleted a
 
 import argparse
 import datetime
-import json
 import statistics
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks.compare_runs import FIGURES
-from benchmarks.paths import ROOT, find_recipe, read_benchmark
+from benchmarks.paths import ROOT, find_recipe, read_benchmark, write_figures
 from ctm.checkpoint import load
 from training.evaluation import MAX_EVALUATION_SAMPLES, build_split_batches, evaluate_curves
 from training.metrics import summarise_curves
@@ -81,7 +80,7 @@ def main() -> None:
     parser.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT_DIR", help="trained checkpoints")
     args = parser.parse_args()
     figures = add_models(read_benchmark(RESULTS_NAME), args.checkpoints)
-    (ROOT / f"benchmarks/{RESULTS_NAME}.json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    write_figures(ROOT / f"benchmarks/{RESULTS_NAME}.json", figures)
     print(render_table(figures))
 
 

@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.paths import ROOT
+from benchmarks.paths import ROOT, write_figures
 from ctm import ContinuousThoughtMachine, CTMConfig
 from training.losses import per_tick_loss, two_tick_loss
 
@@ -305,7 +305,7 @@ def main() -> None:
     if args.json:
         hardware = {"processor": get_processor_name(), "threads": torch.get_num_threads()}
         figures |= {"hardware": hardware, "torch": torch.__version__}
-        args.json.write_text(json.dumps(figures, indent=2) + "\n")
+        write_figures(args.json, figures)
     return None
 
 

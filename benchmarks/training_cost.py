@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.paths import ROOT, find_recipe
+from benchmarks.paths import ROOT, find_recipe, write_figures
 from benchmarks.speed import get_processor_name
 from ctm.checkpoint import load
 from training.config import RunConfig, read_recipe
@@ -122,7 +122,7 @@ def main() -> None:
         "rows": rows,
     }
     if args.save:
-        RESULT_FILE.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+        write_figures(RESULT_FILE, figures)
     print(render_training_cost(figures))
 
 

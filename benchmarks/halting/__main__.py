@@ -21,7 +21,7 @@ from benchmarks.halting.frozen_models import CACHE_DIR, CACHE_VERSION, FrozenMod
 from benchmarks.halting.plots import write_plots
 from benchmarks.halting.policies_under_test import DEFAULT_ENERGY_KIND
 from benchmarks.halting.summary import summarise_tasks
-from benchmarks.paths import ROOT
+from benchmarks.paths import ROOT, write_figures
 from benchmarks.speed import get_processor_name
 from training.cli.options import bounded_number
 
@@ -47,7 +47,7 @@ def main() -> None:
     frozen_models = list(find_frozen_models(args.tasks, args.seeds))  # report missing ones before any is measured
     results = [load_or_evaluate(frozen_model) for frozen_model in frozen_models]
     figures = build_figures(results, f"--tasks {' '.join(args.tasks)} --seeds {args.seeds}")
-    args.out.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    write_figures(args.out, figures)
     write_plots(figures, args.page)
     for name, task in figures["summary"].items():
         print(name, json.dumps(task["energy_against_certainty"]))

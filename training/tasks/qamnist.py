@@ -138,19 +138,43 @@ class Qamnist(Task):
             Inputs of shape (B, F, 1025), float32 frames (see `ctm.modules.input_schedule`); targets of shape (B, 1); states of
             shape (B, F).
         """
-        max_digits = self.settings.digits
         low, high = self._get_operation_range(split)
-        images, labels = load_images(self.get_source_split(split))
-        num_digits = torch.randint(1, max_digits + 1, (count,), generator=generator)
+        num_digits = torch.randint(1, self.settings.digits + 1, (count,), generator=generator)
         operations = torch.randint(low, high + 1, (count,), generator=generator)
         if split == TRAIN:
             operations *= torch.rand(count, generator=generator) >= SINGLE_DIGIT_FRACTION
-        rows = torch.randint(len(labels), (count, max_digits), generator=generator)
+        is_distorted = split in (TRAIN, VALIDATION)
+        return self.sample_questions(
+            self.get_source_split(split), num_digits, operations, high, generator, is_distorted
+        )
+
+    def sample_questions(
+        self,
+        image_split: str,
+        num_digits: Int[Tensor, " B"],
+        operations: Int[Tensor, " B"],
+        max_operations: int,
+        generator: torch.Generator,
+        is_distorted: bool = False,
+    ) -> Batch:
+        """Sample questions of given sizes, uniform over the images, the positions and the operators.
+
+        Args:
+            image_split: Split of MNIST that the images come from.
+            num_digits: Number of digits of each sample.
+            operations: Number of operations of each question.
+            max_operations: Largest number of operations that may occur.
+            generator: Source of all randomness.
+            is_distorted: Whether the images are rotated, shifted and scaled at random.
+        """
+        count = len(operations)
+        images, labels = load_images(image_split)
+        rows = torch.randint(len(labels), (count, self.settings.digits), generator=generator)
         digit_images = images[rows.flatten()]
-        if split in (TRAIN, VALIDATION):
+        if is_distorted:
             digit_images = random_affine(digit_images, generator, DigitsSettings())
-        positions = (torch.rand(count, high + 1, generator=generator) * num_digits.unsqueeze(1)).long()
-        signs = torch.randint(2, (count, high), generator=generator) * 2 - 1
+        positions = (torch.rand(count, max_operations + 1, generator=generator) * num_digits.unsqueeze(1)).long()
+        signs = torch.randint(2, (count, max_operations), generator=generator) * 2 - 1
         frames = self._build_sample_frames(digit_images, num_digits, positions, signs, operations)
         values = compute_running_values(labels[rows].gather(1, positions), signs)
         targets = values.gather(1, operations.unsqueeze(1))

@@ -1,0 +1,85 @@
+"""Accuracy of the bundled model for questions on digits, by the number of operations and by the images of the digits.
+
+    python -m benchmarks.digit_questions [--json FILE]
+
+The same kinds of questions are asked about test images, which no training saw, and about training images without distortion. The
+model recognises nearly all training images, so its errors there are errors in remembering and adding; the difference to the
+test images is due to misread digits. The answers are those at the most certain tick, without halting.
+"""
+
+import argparse
+import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.paths import ROOT, write_figures
+from ctm.checkpoint import load
+from training.evaluation import evaluate_curves, split_into_batches
+from training.metrics import summarise_curves
+from training.model_card import format_accuracy
+from training.tasks import build_task
+from training.tasks.qamnist import Qamnist
+from training.tasks.splits import TEST, TRAIN, make_generator
+
+CHECKPOINT = "qamnist"
+RESULTS_NAME = "digit_questions"
+QUESTIONS = 1_024  # for each number of operations and each source of images
+IMAGE_SPLITS = {"test": TEST, "training": TRAIN}
+
+
+def measure() -> dict[str, Any]:
+    """Return the accuracy for every number of operations, up to twice the longest training question."""
+    checkpoint = load(ROOT / "checkpoints" / CHECKPOINT)
+    task = build_task(checkpoint.task, checkpoint.model.config.to_dict())
+    assert isinstance(task, Qamnist)
+    trained = task.settings.operations
+    rows = []
+    for operations in range(1, 2 * trained + 1):
+        row: dict[str, Any] = {"operations": operations}
+        for name, split in IMAGE_SPLITS.items():
+            generator = make_generator("digit questions", split, operations)
+            digits = torch.full((QUESTIONS,), task.settings.digits)
+            samples = task.sample_questions(split, digits, torch.full_like(digits, operations), operations, generator)
+            curves = evaluate_curves(checkpoint.model, task.decoder, split_into_batches(samples))
+            row[name] = summarise_curves(curves)["accuracy_certain"]
+        print(row, flush=True)
+        rows.append(row)
+    return {
+        "command": "python -m benchmarks.digit_questions",
+        "date": datetime.date.today().isoformat(),
+        "checkpoint": CHECKPOINT,
+        "digits": task.settings.digits,
+        "trained_operations": trained,
+        "n": QUESTIONS,
+        "rows": rows,
+    }
+
+
+def render_table(figures: dict[str, Any]) -> str:
+    """Render the accuracies as a Markdown table."""
+    lines = ["| operations | test images | training images |", "|---|---|---|"]
+    for row in figures["rows"]:
+        note = "" if row["operations"] <= figures["trained_operations"] else " (never trained)"
+        shares = " | ".join(format_accuracy(row[name], figures["n"]) for name in IMAGE_SPLITS)
+        lines.append(f"| {row['operations']}{note} | {shares} |")
+    source = (
+        f"`{figures['checkpoint']}`, {figures['digits']} digits, {figures['n']:,} questions in each cell; `{figures['command']}`, "
+        f"{figures['date']}."
+    )
+    return "\n".join([*lines, "", source])
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.digit_questions", description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, default=ROOT / f"benchmarks/{RESULTS_NAME}.json", help="file to write")
+    args = parser.parse_args()
+    figures = measure()
+    write_figures(args.json, figures)
+    print(render_table(figures))
+
+
+if __name__ == "__main__":
+    main()
