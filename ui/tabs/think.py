@@ -1,12 +1,10 @@
 """Think tab: choose a checkpoint, give an input, and watch the model tick by tick."""
 
-import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gradio as gr
-import numpy as np
 
 from ui.components.formatting import escape_info
 from ui.components.gallery import JS_GET_CHOSEN, JS_GET_VERSION, JS_SELECT, build_gallery, build_gallery_update
@@ -14,54 +12,26 @@ from ui.components.html_component import build_html_component
 from ui.components.inputs import JS_EDITOR_TO_TEXT, JS_TEXT_TO_EDITOR, parse_drawing
 from ui.components.share import JS_FILL_INPUT, build_share, build_share_value, read_request
 from ui.components.thought_view import build_thought_view
-from ui.services.image_decoding import decode_image, decode_image_with_notes, encode_data_url
+from ui.services.image_decoding import decode_image
 from ui.services.inference_service import CheckpointInfo, InferenceService
 from ui.tabs.error_messages import call_service
 from ui.tabs.event_options import INFERENCE_EVENT, PRIVATE_EVENT, SILENT_EVENT, Updates
-from ui.tabs.policy_choices import (
-    JS_GET_CLICKED_POLICY,
-    JS_GET_POLICY_TEXT,
-    POLICY_SYNTAX_HELP,
-    build_policy_update,
-    get_default_policy,
-    get_policy_info,
-    list_policy_choices,
-    select_policy,
-)
+from ui.tabs.policy_choices import get_default_policy
+from ui.tabs.prediction_events import PredictionEvents
 from ui.tabs.think_api import build_api
 from ui.tabs.think_inputs import (
-    build_editor_value_from_image,
     build_examples,
     build_examples_update,
     build_image_inputs,
     build_text_inputs,
 )
+from ui.tabs.think_pictures import PictureHandlers, decode_upload, generate_input
+from ui.tabs.think_policy import PolicyControls
+from ui.tabs.think_requests import answer_comparison, answer_inside, build_comparison
 from ui.tabs.think_server import JS_LEAVE, STOP_BUTTON_ID, ServerPrediction, ServerViews
 
 NO_CHECKPOINT_MESSAGE = "There is no model yet. Train one: `python -m training train configs/digits.yaml`."
-MAX_SEED = 2**31
-# Functions of ctm/page.js. While it is not loaded, the components stay as they are and the server computes everything.
-UNCHANGED_VIEWS = ", ".join(['{ __type__: "update" }'] * len(fields(ServerViews)))
-JS_ANSWER = """(value, checkpoint, policy, manifest, isEnabled) => {
-  const source = { kind: "KIND", button: "BUTTON", cause: "CAUSE" };
-  const leaveServer = () => LEAVE;
-  const state = { checkpoint, policy, manifest, isEnabled, leaveServer };
-  return globalThis.ctm?.answer(source, value, state)
-    ?? [UNCHANGED, "CAUSE" !== "run" ? null : { button: "BUTTON", reason: "" }];
-}""".replace("LEAVE", JS_LEAVE).replace("UNCHANGED", UNCHANGED_VIEWS)
-JS_REPEAT = """(checkpoint, policy, manifest, isEnabled) => {
-  const leaveServer = () => LEAVE;
-  return globalThis.ctm?.repeat({ checkpoint, policy, manifest, isEnabled, leaveServer })
-    ?? [UNCHANGED, null];
-}""".replace("LEAVE", JS_LEAVE).replace("UNCHANGED", UNCHANGED_VIEWS)
-JS_ASK_SERVER = """(outcome) => {
-  if (outcome?.button) document.getElementById(outcome.button)?.click();
-  return [];
-}"""
 JS_MOVE_START = "(editor, maze) => ({ ...editor, content: maze.content })"
-JS_GET_DRAGGED_POLICY = (
-    "(record) => String(JSON.parse(record).requested_policy ?? '').slice(0, 500)"  # packed by `packObject`
-)
 
 
 def build_think_tab(inference_service: InferenceService, page: gr.Blocks, tabs: gr.Tabs) -> gr.Dropdown | None:
@@ -119,6 +89,7 @@ class ThinkTab:
         self.images = build_image_inputs(self.inference_service, first)
         self.texts = build_text_inputs(self.inference_service, first)
         self.problem = build_html_component("problem", "input-problem", {"selected": first.name})
+        self.pictures = PictureHandlers(self.inference_service, self.images, self.problem)
 
     def _build_examples(self, first: CheckpointInfo) -> None:
         self.difficulty = build_html_component("difficulty", "difficulty", first.difficulty)
@@ -132,7 +103,9 @@ class ThinkTab:
         self.thought = build_thought_view({"selected": first.name, "demo": demo})
         self.share = build_share(first, get_default_policy(first))
         self.teleport = build_html_component("teleport", "teleport")
-        self.comparison = build_html_component("compare", "comparison", self._build_comparison(first.name))
+        self.comparison = build_html_component(
+            "compare", "comparison", build_comparison(self.inference_service, first.name)
+        )
         build_html_component("explanation", "explanation")
         has_ticks = first.iterations > 1
         with gr.Accordion("Look inside", open=False, elem_id="inside-section"):
@@ -147,29 +120,16 @@ class ThinkTab:
         views = ServerViews(
             thought=self.thought,
             problem=self.problem,
-            policy_problem=self.policy_problem,
+            policy_problem=self.policy.problem,
             options=self.options_section,
         )
         self.server = ServerPrediction(self.inference_service, views, stop)
+        self.predictions = PredictionEvents(
+            self.server, self.checkpoint, self.policy.text, self.manifest, self.in_browser, self.outcome
+        )
 
     def _build_options(self, first: CheckpointInfo) -> None:
-        default_policy = get_default_policy(first)
-        with gr.Column(visible=first.iterations > 1) as self.policy_column:
-            self.policy_choice = gr.Dropdown(
-                list_policy_choices(first),
-                label="Stopping rule",
-                info=get_policy_info(first, default_policy),
-                elem_id="policy",
-            )
-            self.policy = gr.Textbox(
-                default_policy,
-                label="Rule",
-                info=POLICY_SYNTAX_HELP,
-                max_length=500,
-                elem_id="policy-text",
-                interactive=True,
-            )
-            self.policy_problem = build_html_component("problem", "policy-problem", {"selected": first.name})
+        self.policy = PolicyControls(self.inference_service, first)
         manifest = self.inference_service.get_browser_manifest(first.name)
         self.manifest = gr.JSON(manifest, visible=False)
         self.outcome = gr.JSON(visible=False)
@@ -194,9 +154,7 @@ class ThinkTab:
                 self.image_examples,
                 self.text_examples,
                 self.summary,
-                self.policy_column,
-                self.policy_choice,
-                self.policy,
+                *self.policy.outputs,
                 self.thought,
                 self.comparison,
                 self.halting,
@@ -204,7 +162,6 @@ class ThinkTab:
                 self.manifest,
                 self.in_browser,
                 self.problem,
-                self.policy_problem,
                 self.images.sketchpad,
                 self.share,
                 self.difficulty,
@@ -213,20 +170,21 @@ class ThinkTab:
         )
         self.checkpoint.change(None, None, None, js=f"() => {{ {JS_LEAVE}; return []; }}", **PRIVATE_EVENT)
         self.inside.input(
-            self._answer_inside,
+            partial(answer_inside, self.inference_service),
             self.inside,
             self.inside,
             **PRIVATE_EVENT | INFERENCE_EVENT | {"show_progress": "hidden"},
         )
         self.comparison.input(
-            self._answer_comparison,
+            partial(answer_comparison, self.inference_service),
             self.comparison,
             self.comparison,
             trigger_mode="multiple",
             **PRIVATE_EVENT | INFERENCE_EVENT | {"show_progress": "hidden"},
         )
         self.server.connect(self.outcome)
-        self._connect_policy()
+        self.policy.connect(self.checkpoint, self.halting, self.thought)
+        self.predictions.connect_repetition()
         self._connect_images()
         self._connect_texts()
         self._connect_share()
@@ -243,82 +201,13 @@ class ThinkTab:
         for listener in (page.load, tabs.select):
             listener(self._refresh_gallery, self.gallery, self.gallery, js=JS_GET_VERSION, **SILENT_EVENT)
 
-    def _connect_policy(self) -> None:
-        self.policy_choice.input(
-            None, [self.policy_choice, self.policy], self.policy, js=JS_GET_POLICY_TEXT, **PRIVATE_EVENT
-        )
-        self.policy_choice.input(
-            self._describe_policy, [self.checkpoint, self.policy_choice], self.policy_choice, **PRIVATE_EVENT
-        )
-        self.policy.change(  # Gradio's `input` event does not fire on paste
-            self._select_policy,
-            [self.checkpoint, self.policy],
-            self.policy_choice,
-            trigger_mode="always_last",
-            show_progress="hidden",
-            **PRIVATE_EVENT,
-        )
-        self.halting.input(None, self.halting, self.policy, js=JS_GET_CLICKED_POLICY, **PRIVATE_EVENT)
-        self.thought.input(None, self.thought, self.policy, js=JS_GET_DRAGGED_POLICY, **PRIVATE_EVENT)
-        state = [self.checkpoint, self.policy, self.manifest, self.in_browser]
-        for trigger in (self.policy.change, self.in_browser.input):
-            event = trigger(
-                None,
-                state,
-                [*self._outputs, self.outcome],
-                js=JS_REPEAT,
-                trigger_mode="multiple",
-                **PRIVATE_EVENT,
-            )
-            event.then(None, self.outcome, None, js=JS_ASK_SERVER, **PRIVATE_EVENT)
-
-    @property
-    def _options(self) -> list[Any]:
-        """Return the inputs that every prediction has besides its image or text."""
-        return [self.checkpoint, self.policy]
-
-    @property
-    def _outputs(self) -> list[Any]:
-        """Return the components that show a prediction."""
-        return self.server.shown
-
-    def _connect_prediction(
-        self,
-        predict: Callable[..., Updates],
-        source: Any,
-        kind: str,
-        runs: Sequence[Callable[..., Any]],
-        changes: Sequence[Callable[..., Any]],
-        selects: Sequence[Callable[..., Any]] = (),
-    ) -> None:
-        """Run a prediction when an event happens: in the browser, or else on the server.
-
-        Args:
-            predict: Handler of the prediction on the server.
-            source: Component that holds the input.
-            kind: Kind of input: "text", "drawing" or "upload".
-            runs: Methods of components or of events that add a listener, such as `button.click`: the user asks for a run.
-            changes: The same for changes of the input: an empty input then does nothing.
-            selects: The same for the selection of a model, whose first example is the input then.
-        """
-        button = gr.Button(visible="hidden", elem_id=f"ask-server-{source.elem_id}")
-        self.server.connect_button(button, predict, [source, *self._options, self.outcome])
-        inputs = [source, *self._options, self.manifest, self.in_browser]
-        for triggers, cause in ((runs, "run"), (changes, "change"), (selects, "select")):
-            js = JS_ANSWER.replace("KIND", kind).replace("BUTTON", button.elem_id).replace("CAUSE", cause)
-            for trigger in triggers:
-                event = trigger(
-                    None, inputs, [*self._outputs, self.outcome], js=js, trigger_mode="multiple", **PRIVATE_EVENT
-                )
-                event.then(None, self.outcome, None, js=JS_ASK_SERVER, **PRIVATE_EVENT)
-
     def _connect_images(self) -> None:
         images = self.images
-        self._connect_prediction(
+        self.predictions.connect(
             self._predict_drawing, images.sketchpad, "drawing", [images.run_drawing.click], [images.sketchpad.input]
         )
         regenerated = images.regenerate.click(
-            lambda *options: self._generate_image(*options)[images.editor],
+            lambda *options: self.pictures.generate(*options)[images.editor],
             [self.checkpoint, self.difficulty],
             images.editor,
             **PRIVATE_EVENT,
@@ -326,7 +215,7 @@ class ThinkTab:
         moved = self.teleport.input(
             None, [images.editor, self.teleport], images.editor, js=JS_MOVE_START, **PRIVATE_EVENT
         )
-        self._connect_prediction(
+        self.predictions.connect(
             self._predict_drawing,
             images.editor,
             "drawing",
@@ -334,20 +223,22 @@ class ThinkTab:
             [images.editor.input],
         )
         images.edit.click(
-            self._edit_upload,
+            self.pictures.edit_upload,
             [images.upload, self.checkpoint],
             [images.editor, images.tabs, self.problem],
             **PRIVATE_EVENT,
         )
-        shown = [images.upload, images.editor, images.sketchpad]
         opened = self.image_examples.click(
-            self._open_example, [self.image_examples, self.checkpoint], shown, **PRIVATE_EVENT
+            self.pictures.open_example,
+            [self.image_examples, self.checkpoint],
+            self.pictures.outputs,
+            **PRIVATE_EVENT,
         )
         generated = images.generate.click(
-            self._generate_image, [self.checkpoint, self.difficulty], shown[:2], **PRIVATE_EVENT
+            self.pictures.generate, [self.checkpoint, self.difficulty], [images.upload, images.editor], **PRIVATE_EVENT
         )
         # Gradio 6.31 raises no `change` event of an upload whose tab has not been opened.
-        self._connect_prediction(
+        self.predictions.connect(
             self._predict_image,
             images.upload,
             "upload",
@@ -360,9 +251,9 @@ class ThinkTab:
         texts = self.texts
         self.text_examples.click(lambda sample: sample[0], self.text_examples, texts.text, **PRIVATE_EVENT)
         generation = [self.checkpoint, self.difficulty]
-        texts.generate.click(self._generate_text, generation, texts.text, **PRIVATE_EVENT)
+        texts.generate.click(partial(generate_input, self.inference_service), generation, texts.text, **PRIVATE_EVENT)
         runs, changes = [texts.run_text.click, texts.text.submit], [texts.text.change]
-        self._connect_prediction(self._predict_text, texts.text, "text", runs, changes, [self.selected.then])
+        self.predictions.connect(self._predict_text, texts.text, "text", runs, changes, [self.selected.then])
         texts.editor.input(None, texts.editor, texts.text, js=JS_EDITOR_TO_TEXT, **PRIVATE_EVENT)
         texts.text.change(  # Gradio's `input` event does not fire on paste
             None, [texts.text, texts.editor], texts.editor, js=JS_TEXT_TO_EDITOR, **PRIVATE_EVENT
@@ -370,13 +261,12 @@ class ThinkTab:
 
     def _connect_share(self) -> None:
         """Connect what a link asks for: a model, then its policy and its input."""
-        images = self.images
         self.share.select(self._open_model, self.share, [self.checkpoint, self.share], **PRIVATE_EVENT)
-        self.share.submit(None, self.share, [self.policy, self.texts.text], js=JS_FILL_INPUT, **PRIVATE_EVENT)
+        self.share.submit(None, self.share, [self.policy.text, self.texts.text], js=JS_FILL_INPUT, **PRIVATE_EVENT)
         self.share.upload(
-            self._open_picture,
+            self.pictures.open_link,
             [self.share, self.checkpoint],
-            [images.upload, images.editor, images.sketchpad],
+            self.pictures.outputs,
             **PRIVATE_EVENT,
         )
 
@@ -404,17 +294,14 @@ class ThinkTab:
             self.text_examples: build_examples_update(info, "text"),
             self.summary: info.summary,
             self.difficulty: info.difficulty,
-            self.policy_column: gr.Column(visible=has_ticks),
-            self.policy_choice: build_policy_update(info),
-            self.policy: get_default_policy(info),
+            **self.policy.build_updates(info),
             self.thought: {"selected": name},
-            self.comparison: self._build_comparison(name),
+            self.comparison: build_comparison(self.inference_service, name),
             self.halting: self.inference_service.get_halting_view(name),
             self.halting_section: gr.Accordion(visible=has_ticks),
             self.manifest: manifest,
             self.in_browser: gr.Checkbox(visible=manifest is not None),
             self.problem: {"selected": name},
-            self.policy_problem: {"selected": name},
             self.share: build_share_value(info, get_default_policy(info), self.first_name),
         }
 
@@ -424,13 +311,7 @@ class ThinkTab:
             return {}
         if info.input_type == "text":
             return {self.texts.text: gr.Textbox(info.examples[0], info=escape_info(info.input_hint))}
-        return self._open_example([str(info.examples[0])], info.name)
-
-    def _describe_policy(self, name: str, policy: str) -> gr.Dropdown:
-        return gr.Dropdown(info=get_policy_info(self._get_info(name), policy))
-
-    def _select_policy(self, name: str, policy: str) -> gr.Dropdown:
-        return select_policy(self._get_info(name), policy)
+        return self.pictures.open_example([str(info.examples[0])], info.name)
 
     def _predict_image(self, path: str | None, *options: Any) -> Updates:
         return self._predict(lambda: decode_upload(path), *options)
@@ -445,49 +326,6 @@ class ThinkTab:
         """Run a prediction on the server, see `ServerPrediction.run`."""
         return self.server.run(load_input, *options)
 
-    def _answer_inside(self, message: Any) -> dict[str, Any]:
-        """Answer a request of the inside view about a prediction of the server, see `inside/sources.js`."""
-        values = message if isinstance(message, dict) else {}
-        try:
-            answer = self.inference_service.inside.answer(values.get("record"), values.get("request"))
-        except ValueError as error:
-            return {"serial": values.get("serial"), "problem": str(error)}
-        return {"serial": values.get("serial"), "answer": answer}
-
-    def _build_comparison(self, name: str) -> dict[str, Any]:
-        """Return the value of the comparison for a checkpoint that is selected."""
-        return {"selected": name, "choices": self.inference_service.comparisons.list_choices(name)}
-
-    def _answer_comparison(self, message: Any) -> dict[str, Any]:
-        """Answer a request of the comparison, see `compare/runner.js`: manifests of checkpoints, or rows."""
-        values = message if isinstance(message, dict) else {}
-        name, comparisons = str(values.get("checkpoint")), self.inference_service.comparisons
-        answer = {"serial": values.get("serial")}
-        if "manifests" in values:
-            return answer | {"manifests": comparisons.get_manifests(name, values["manifests"])}
-        return answer | {"rows": comparisons.run(name, values.get("input"), values.get("choices"))}
-
-    def _build_editor_value(self, name: str, image: np.ndarray) -> Any:
-        return build_editor_value_from_image(self.inference_service, self._get_info(name), image)
-
-    def _generate_image(self, name: str, difficulty: Any) -> Updates:
-        pixels = self._generate_input(name, difficulty)
-        return {
-            self.images.upload: pixels,
-            self.images.editor: call_service(self._build_editor_value, name, pixels / np.float32(255)),
-        }
-
-    def _generate_text(self, name: str, difficulty: Any) -> str:
-        return self._generate_input(name, difficulty)
-
-    def _generate_input(self, name: str, difficulty: Any) -> Any:
-        """Return a new input of the difficulty that the slider shows."""
-        level = difficulty.get("selected") if isinstance(difficulty, dict) else None
-        return call_service(self.inference_service.generate_input, name, secrets.randbelow(MAX_SEED), level)
-
-    def _open_example(self, sample: list[str], name: str) -> Updates:
-        return self._show_picture(sample[0], sample[0], name)
-
     def _open_model(self, share: Any) -> Updates:
         """Select the model of a link, or say why it cannot be opened."""
         name = read_request(share).get("model")
@@ -497,39 +335,3 @@ class ThinkTab:
             return {self.share: {**share, "request": None, "problem": str(error)}}
         choices = [choice for choice in self.inference_service.list_checkpoint_labels() if choice[1] != name]
         return {self.checkpoint: gr.Dropdown([*choices, (name, name)], value=name)}
-
-    def _open_picture(self, share: Any, name: str) -> Updates:
-        """Show the picture of a link where a visitor would have drawn or uploaded it."""
-        source = parse_drawing(read_request(share).get("picture"))
-        return self._show_picture(source, None, name)
-
-    def _show_picture(self, source: str | None, path: str | None, name: str) -> Updates:
-        """Return the updates that show a picture in every input for images.
-
-        Args:
-            source: Path or `data:` URL of the picture.
-            path: Path for the upload; None uploads the pixels.
-            name: Name of the checkpoint.
-        """
-        image = call_service(decode_image, source)
-        can_draw = self._get_info(name).supports_drawing
-        return {
-            self.images.upload: path or np.rint(image * 255).astype(np.uint8),
-            self.images.editor: call_service(self._build_editor_value, name, image),
-            self.images.sketchpad: encode_data_url(image) if can_draw else gr.skip(),
-        }
-
-    def _edit_upload(self, path: str | None, name: str) -> Updates:
-        try:
-            value = self._build_editor_value(name, decode_image(path))
-        except ValueError as error:
-            return {self.problem: {"problem": str(error), "checkpoint": name}}
-        return {self.images.editor: value, self.images.tabs: gr.Tabs(selected="draw"), self.problem: {}}
-
-
-def decode_upload(path: str | None) -> np.ndarray:
-    """Decode an uploaded image and tell the visitor what was left out of it, such as other frames."""
-    pixels, notes = decode_image_with_notes(path)
-    for note in notes:
-        gr.Info(note, duration=8)
-    return pixels

@@ -11,7 +11,9 @@ from tests.ui.conftest import make_checkpoint, make_inference_service
 from ui.services.image_decoding import decode_image
 from ui.tabs import think_server
 from ui.tabs.policy_choices import CUSTOM_POLICY, CUSTOM_POLICY_INFO
-from ui.tabs.think import JS_ANSWER, JS_REPEAT, ThinkTab
+from ui.tabs.prediction_events import JS_ANSWER, JS_REPEAT
+from ui.tabs.think import ThinkTab
+from ui.tabs.think_requests import answer_comparison
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def tab(tmp_path_factory) -> ThinkTab:
 @pytest.mark.parametrize(("name", "visible"), [("digits", True), ("digits-ff", False)])
 def test_a_model_of_one_tick_has_no_policies_and_no_charts_by_tick(tab, name, visible):
     updates = tab._select_checkpoint(name)
-    for component in (tab.policy_column, tab.halting_section):
+    for component in (tab.policy.column, tab.halting_section):
         assert updates[component].visible is visible
     choices = updates[tab.comparison]["choices"]
     assert any(choice["value"].startswith("rule:") for choice in choices) is visible
@@ -46,9 +48,9 @@ def test_a_selection_names_the_checkpoint_to_the_views_so_that_late_results_are_
 
 
 def test_the_text_of_a_policy_selects_its_choice_and_its_evidence(tab):
-    known = tab._select_policy("digits", "energy<-0.05")
+    known = tab.policy.select("digits", "energy<-0.05")
     assert known.value == "energy<-0.05" and "100.0%" in known.info
-    custom = tab._select_policy("digits", "ticks=3")
+    custom = tab.policy.select("digits", "ticks=3")
     assert (custom.value, custom.info) == (CUSTOM_POLICY, CUSTOM_POLICY_INFO)
 
 
@@ -79,7 +81,7 @@ def test_a_failed_prediction_leaves_the_former_result(tab):
 
 def test_an_example_appears_where_the_visitor_draws_and_runs_from_there(tab):
     path = str(tab.inference_service.get_checkpoint_info("digits").examples[0])
-    updates = tab._open_example([path], "digits")
+    updates = tab.pictures.open_example([path], "digits")
     drawing = updates[tab.images.sketchpad]
     assert updates[tab.images.upload] == path and drawing.startswith("data:image/png;base64,")
     from_file = tab._predict(lambda: decode_image(path), "digits", "")[tab.thought]
@@ -89,17 +91,19 @@ def test_an_example_appears_where_the_visitor_draws_and_runs_from_there(tab):
 
 def test_the_server_compares_what_the_browser_cannot(tab):
     asked = {"serial": 7, "checkpoint": "parity", "input": "1011", "choices": ["rule:energy<-0.05", "model:digits"]}
-    answer = tab._answer_comparison(asked)
+    answer = answer_comparison(tab.inference_service, asked)
     assert answer["serial"] == 7 and answer["rows"].keys() == set(asked["choices"])
     assert answer["rows"]["rule:energy<-0.05"]["policy"] == "energy<-0.05"
     assert "cannot be compared" in answer["rows"]["model:digits"]["problem"]
-    manifests = tab._answer_comparison({"serial": 8, "checkpoint": "digits", "manifests": ["model:digits-ff"]})
+    manifests = answer_comparison(
+        tab.inference_service, {"serial": 8, "checkpoint": "digits", "manifests": ["model:digits-ff"]}
+    )
     assert manifests["manifests"]["model:digits-ff"]["name"] == "digits-ff"
 
 
 @pytest.mark.parametrize("message", [None, 3, {"choices": "x"}, {"checkpoint": "gone", "choices": ["rule:x"]}])
 def test_invalid_requests_of_a_comparison_get_an_answer(tab, message):
-    rows = tab._answer_comparison(message)["rows"]
+    rows = answer_comparison(tab.inference_service, message)["rows"]
     assert all(row["problem"] for row in rows.values())
 
 
@@ -120,7 +124,7 @@ def test_events_of_the_browser_have_one_value_per_output_with_and_without_their_
         const loaded = await ({JS_REPEAT})("parity", "", null, true);
         console.log(JSON.stringify([without, repeated, loaded]));
     """)
-    views = len(tab._outputs)
+    views = len(tab.server.shown)
     assert len(without) == len(repeated) == len(loaded) == views + 1
     assert without[:-1] == repeated[:-1] == [{"__type__": "update"}] * views, "the components stay as they are"
     assert without[-1] == {"button": "BUTTON", "reason": ""} and repeated[-1] is None, "the server is asked"
