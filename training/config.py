@@ -172,6 +172,11 @@ def supports_attention_loss(task: Task, model_config: Config) -> bool:
     return supports_probe_loss(task, model_config) and task.states_have_places
 
 
+def supports_feature_loss(task: Task, model_config: Config) -> bool:
+    """Return whether the feature loss can be computed: the task states classes of the places, too."""
+    return supports_probe_loss(task, model_config) and task.num_place_classes is not None
+
+
 def _attends(model_config: Config) -> bool:
     return model_config.model_type == "ctm" and bool(getattr(model_config, "heads", 0))
 
@@ -192,8 +197,13 @@ def check_auxiliary_losses(loss: LossConfig, task: Task, model_config: Config) -
         return
     if task.num_states is None:
         raise ValueError(
-            f"loss.attention_loss_weight and loss.probe_loss_weight need a task that states intermediate steps, and "
-            f"{task.name} states none: set both to 0."
+            "loss.attention_loss_weight, probe_loss_weight and feature_loss_weight need a task that states intermediate steps, and "
+            f"{task.name} states none: set them to 0."
+        )
+    if loss.feature_loss_weight and task.num_place_classes is None:
+        raise ValueError(
+            "loss.feature_loss_weight needs a task that states a class of every place of the input, and "
+            f"{task.name} states none: set it to 0."
         )
     if loss.attention_loss_weight and not has_steps:
         raise ValueError(
@@ -202,7 +212,7 @@ def check_auxiliary_losses(loss: LossConfig, task: Task, model_config: Config) -
         )
     if not _attends(model_config):
         raise ValueError(
-            "loss.attention_loss_weight and loss.probe_loss_weight need model.kind=ctm with attention: set both to 0, or "
+            "loss.attention_loss_weight, probe_loss_weight and feature_loss_weight need model.kind=ctm with attention: set them to 0, or "
             "model.heads to 1 or more."
         )
 

@@ -1,11 +1,20 @@
 """Training loss: the loss of the answers over the ticks, the auxiliary losses, and the loss of the energy."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor
 
 from ctm import CTMConfig
 from ctm.models.outputs import UnrolledOutput, compute_answer_mask
-from training.auxiliary_losses import AuxiliaryTargets, StateProbe, attention_loss
+from training.auxiliary_losses import (
+    AuxiliaryTargets,
+    FeatureProbe,
+    Probes,
+    StateProbe,
+    attention_loss,
+    record_features,
+)
 from training.config import LossConfig, RunConfig
 from training.energy.losses import TickLabels, energy_loss
 from training.tasks.base import Batch, Task
@@ -18,7 +27,7 @@ def compute_loss(
     batch: Batch,
     device: torch.device,
     progress: float,
-    probe: torch.nn.Module | None = None,
+    probes: torch.nn.Module | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Compute the loss of one batch.
 
@@ -29,7 +38,7 @@ def compute_loss(
         batch: Samples; moved to `device`.
         device: Device of the model.
         progress: Share of the steps that are done, in [0, 1].
-        probe: Probe of the intermediate results (`StateProbe`); None without a probe loss.
+        probes: Probes of neurons and features (`Probes`); None without their losses.
 
     Returns:
         The loss, a scalar with gradient, and detached scalars to log.
@@ -39,7 +48,9 @@ def compute_loss(
     decoder = task.decoder
     auxiliary_weight = config.compute_auxiliary_weight(progress)
     internals = {"with_internals": True} if auxiliary_weight else {}
-    output = model(inputs, energy_grad_to_trunk=config.energy_grad_to_trunk, **internals)
+    has_feature_loss = auxiliary_weight and config.feature_loss_weight
+    with record_features(model) if has_feature_loss else nullcontext([None]) as features:
+        output = model(inputs, energy_grad_to_trunk=config.energy_grad_to_trunk, **internals)
     certainty = output.certainties[:, 1]
     is_correct = decoder.is_correct(output.answers.detach(), targets)
     answer_mask = compute_answer_mask(output.input_ticks, is_correct.size(1))
@@ -51,7 +62,9 @@ def compute_loss(
     certainty = certainty if answer_mask is None else certainty.masked_fill(~answer_mask, -1)
     values["accuracy_certain"] = is_correct.gather(1, certainty.argmax(1, keepdim=True)).float().mean()
     if auxiliary is not None and auxiliary_weight:
-        auxiliary_loss, auxiliary_values = compute_auxiliary_loss(config, output, auxiliary.to(device), probe)
+        auxiliary_loss, auxiliary_values = compute_auxiliary_loss(
+            config, output, features[0], auxiliary.to(device), probes
+        )
         loss = loss + auxiliary_weight * auxiliary_loss
         values |= auxiliary_values
     if config.energy_kind == "none":
@@ -64,37 +77,49 @@ def compute_loss(
 
 
 def compute_auxiliary_loss(
-    config: LossConfig, output: UnrolledOutput, targets: AuxiliaryTargets, probe: torch.nn.Module | None
+    config: LossConfig,
+    output: UnrolledOutput,
+    features: Tensor | None,
+    targets: AuxiliaryTargets,
+    probes: torch.nn.Module | None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Compute the attention loss and the probe loss of one batch, each with its weight before it fades.
+    """Compute the auxiliary losses of one batch, each with its weight before it fades.
 
     Args:
         config: Settings of the loss.
         output: Output of the model with its internals.
+        features: Features that the model attends to, shape (B, N, E); None without a feature loss.
         targets: Intermediate steps of the solutions.
-        probe: Probe of the intermediate results; None without a probe loss.
+        probes: Probes of neurons and features; None without their losses.
 
     Returns:
         The sum, a scalar with gradient, and detached scalars to log.
     """
     assert output.attention is not None, "the settings are checked before the training"
-    total = output.answers.new_zeros(())
-    values = {}
+    losses = {}
     if config.attention_loss_weight:
-        values["attention_loss"] = attention_loss(
-            output.attention, targets.locate_features(output.attention.size(2)), config.pace
-        )
-        total = total + config.attention_loss_weight * values["attention_loss"]
-    if probe is not None:
-        values["probe_loss"] = probe(output.activations, targets, config.pace, config.lookahead)
-        total = total + config.probe_loss_weight * values["probe_loss"]
-    return total, {name: value.detach() for name, value in values.items()}
+        places = targets.locate_features(output.attention.size(2))
+        losses["attention_loss"] = attention_loss(output.attention, places, config.pace)
+    if probes is not None:
+        losses |= probes(output.activations, features, targets, config.pace, config.lookahead)
+    total = output.answers.new_zeros(())
+    for name, loss in losses.items():
+        total = total + getattr(config, f"{name}_weight") * loss
+    return total, {name: loss.detach() for name, loss in losses.items()}
 
 
-def build_probe(config: RunConfig, task: Task) -> StateProbe | None:
-    """Build the probe of the intermediate results on the CPU; None if the recipe has no probe loss."""
-    if not config.loss.probe_loss_weight:
+def build_probes(config: RunConfig, task: Task) -> Probes | None:
+    """Build the probes on the CPU; None if the recipe has neither a probe loss nor a feature loss."""
+    loss, seed = config.loss, config.train.seed
+    if not loss.probe_loss_weight and not loss.feature_loss_weight:
         return None
     model_config = config.build_model_config(task)
-    assert isinstance(model_config, CTMConfig) and task.num_states is not None, "checked with the settings"
-    return StateProbe(model_config.d_model, task.num_states, config.train.seed)
+    assert isinstance(model_config, CTMConfig), "checked with the settings"
+    state = feature = None
+    if loss.probe_loss_weight:
+        assert task.num_states is not None, "checked with the settings"
+        state = StateProbe(model_config.d_model, task.num_states, seed)
+    if loss.feature_loss_weight:
+        assert task.num_place_classes is not None, "checked with the settings"
+        feature = FeatureProbe(model_config.d_input, task.num_place_classes, seed)
+    return Probes(state, feature)

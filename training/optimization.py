@@ -7,20 +7,20 @@ from ctm import TickModel
 from training.config import OptimConfig
 
 
-def build_optimizer(model: TickModel, config: OptimConfig, probe: nn.Module | None = None) -> torch.optim.AdamW:
+def build_optimizer(model: TickModel, config: OptimConfig, probes: nn.Module | None = None) -> torch.optim.AdamW:
     """Build AdamW over the trainable parameters, with weight decay on matrices only.
 
     Args:
         model: The model.
         config: Settings of the optimiser.
-        probe: Probe of the intermediate results that is trained with the model, without weight decay.
+        probes: Probes that are trained with the model, without weight decay.
     """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in trainable if parameter.dim() > 1]
     vectors = [parameter for parameter in trainable if parameter.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    if probe is not None:
-        groups.append({"params": list(probe.parameters()), "weight_decay": 0.0})
+    if probes is not None:
+        groups.append({"params": list(probes.parameters()), "weight_decay": 0.0})
     return torch.optim.AdamW(groups, lr=config.lr, fused=config.fused or None)
 
 

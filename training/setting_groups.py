@@ -76,12 +76,20 @@ class LossConfig(RunSettings):
         description="weight of the loss of a linear probe that reads intermediate results from the neurons, at the first step; "
         "no checkpoint holds the probe",
     )
+    feature_loss_weight: Fixed[float] = Field(
+        0.0,
+        ge=0,
+        le=1_000,
+        title="Feature loss weight",
+        description="weight of the loss of a linear probe that reads from the features of the input what the task states of every "
+        "place, at the first step; no checkpoint holds the probe",
+    )
     auxiliary_loss_share: Fixed[float] = Field(
         0.7,
         gt=0,
         le=10,
         title="Share of steps with auxiliary losses",
-        description="share of the steps in which the weights of the attention and probe loss fall linearly to 0",
+        description="share of the steps in which the weights of the attention, probe and feature loss fall linearly to 0",
     )
     energy_kind: Fixed[Literal[EnergyKind, "none"]] = Field(
         DEFAULT_ENERGY_KIND,
@@ -123,8 +131,8 @@ class LossConfig(RunSettings):
 
     @property
     def has_auxiliary_loss(self) -> bool:
-        """Whether the attention or the probe is trained."""
-        return self.attention_loss_weight > 0 or self.probe_loss_weight > 0
+        """Whether the attention or a probe is trained."""
+        return max(self.attention_loss_weight, self.probe_loss_weight, self.feature_loss_weight) > 0
 
     def build_tick_reduction(self, progress: float) -> TickReduction:
         """Return the reduction over the ticks.

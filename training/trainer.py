@@ -20,7 +20,7 @@ from training.compilation import compile_model
 from training.config import RunConfig, TrainConfig
 from training.energy.losses import ENERGY_HEAD_PREFIX, confident_energy_threshold
 from training.evaluation import evaluate_curves
-from training.loss import build_probe, compute_loss
+from training.loss import build_probes, compute_loss
 from training.metrics import compute_validation_metrics, summarise_curves
 from training.optimization import build_optimizer, compute_lr
 from training.prefetch import prefetch_batches
@@ -41,8 +41,8 @@ class Trainer:
         accelerator: Device, precision and processes.
         task: Task of the run.
         model: The model; after `prepare` on its device, and wrapped where there are several processes.
-        probe: Probe of the intermediate results, which no checkpoint holds; None without a probe loss.
-        optimizer: AdamW over the trainable parameters of model and probe.
+        probes: Probes of neurons and features, which no checkpoint holds; None without their losses.
+        optimizer: AdamW over the trainable parameters of model and probes.
         state: Progress of the run.
         cost: What the training has cost.
     """
@@ -71,8 +71,8 @@ class Trainer:
             source = "init_from" if self.stage.number == 1 else f"the model of stage {self.stage.number - 1}"
             load_initial_weights(model, init_model, config.train.init_mode, source)
         self.model: torch.nn.Module = model
-        self.probe = build_probe(config, self.task)
-        self.optimizer: torch.optim.Optimizer = build_optimizer(model, config.optim, self.probe)
+        self.probes = build_probes(config, self.task)
+        self.optimizer: torch.optim.Optimizer = build_optimizer(model, config.optim, self.probes)
         self.state = TrainerState(step=self.stage.first_step)
         self.cost = TrainingCost()
 
@@ -89,12 +89,12 @@ class Trainer:
         return model
 
     def prepare(self) -> None:
-        """Move model, probe and optimiser to the device, and copy the weights of rank 0 to all processes."""
+        """Move model, probes and optimiser to the device, and copy the weights of rank 0 to all processes."""
         if self.config.train.compile:
             compile_model(self.unwrapped_model, self.accelerator.device)
         self.model, self.optimizer = self.accelerator.prepare(self.model, self.optimizer)
-        if self.probe is not None:
-            self.probe = self.accelerator.prepare(self.probe)
+        if self.probes is not None:
+            self.probes = self.accelerator.prepare(self.probes)
         set_seed(self.config.train.seed + self.accelerator.process_index)
 
     def iterate_batches(self) -> Iterator[Batch]:
@@ -156,7 +156,7 @@ class Trainer:
             self._count_batch(batch, progress, self.stage_step * num_batches + index)
             with nullcontext() if is_last else self.accelerator.no_sync(self.model):
                 loss, values = compute_loss(
-                    self.config.loss, self.task, self.model, batch, self.accelerator.device, progress, self.probe
+                    self.config.loss, self.task, self.model, batch, self.accelerator.device, progress, self.probes
                 )
                 self.accelerator.backward(loss)
             for name, value in values.items():
@@ -209,27 +209,32 @@ class Trainer:
         }
         if self.accelerator.scaler is not None:
             saved["scaler"] = self.accelerator.scaler.state_dict()
-        if (probe := self.get_probe_weights()) is not None:
-            saved["probe"] = probe
+        if (weights := self.get_probe_weights()) is not None:
+            saved["probe"] = weights
         return saved
 
     def get_probe_weights(self) -> dict[str, Tensor] | None:
-        """Return the weights of the probe; None without a probe."""
-        return None if self.probe is None else self.accelerator.unwrap_model(self.probe).state_dict()
+        """Return the weights of the probes; None without probes."""
+        return None if self.probes is None else self.accelerator.unwrap_model(self.probes).state_dict()
 
     def continue_probe(self, weights: dict[str, Tensor] | None) -> None:
-        """Load the weights of the probe of the stage before, if both stages have a probe of one size."""
+        """Load the weights of the probes of the stage before, if both stages have the same probes."""
         own = self.get_probe_weights()
-        if own and weights and all(weights[name].shape == tensor.shape for name, tensor in own.items()):
-            self.accelerator.unwrap_model(self.probe).load_state_dict(weights)
+        if (
+            own
+            and weights
+            and {name: tensor.shape for name, tensor in own.items()}
+            == {name: tensor.shape for name, tensor in weights.items()}
+        ):
+            self.accelerator.unwrap_model(self.probes).load_state_dict(weights)
 
     def restore_state(self, saved: SavedState) -> None:
-        """Restore optimiser, probe, random state, loss scaler and progress from what `collect_state` returned."""
+        """Restore optimiser, probes, random state, loss scaler and progress from what `collect_state` returned."""
         for group in saved["optimizer"]["param_groups"]:
             group["fused"] = self.config.optim.fused or None
         self.optimizer.load_state_dict(saved["optimizer"])
-        if self.probe is not None and "probe" in saved:
-            self.accelerator.unwrap_model(self.probe).load_state_dict(saved["probe"])
+        if self.probes is not None and "probe" in saved:
+            self.accelerator.unwrap_model(self.probes).load_state_dict(saved["probe"])
         rank = self.accelerator.process_index
         if rank < len(saved["random"]):  # a process beyond those that saved keeps its seed
             set_rng_state(saved["random"][rank])

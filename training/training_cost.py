@@ -14,7 +14,7 @@ from ctm import build_model
 from ctm.config import SCHEDULED_BACKBONE, get_backbone_type
 from training.config import RunConfig
 from training.flops import count_flops
-from training.loss import build_probe, compute_loss
+from training.loss import build_probes, compute_loss
 from training.tasks.base import Batch
 from training.weight_transfer import freeze_parameters
 
@@ -165,12 +165,12 @@ def count_batch_flops(config: RunConfig, kind: BatchKind, index: int) -> int:
     with torch.random.fork_rng():
         model = build_model(stage.build_model_config(task), task.get_spec().in_features).to(device).train()
         freeze_parameters(model, stage.train.freeze)
-        probe = build_probe(stage, task)
-        probe = probe if probe is None else probe.to(device)
+        probes = build_probes(stage, task)
+        probes = probes if probes is None else probes.to(device)
         progress = 0.0 if kind.has_auxiliary_loss else 1.0
 
         def run() -> None:
-            compute_loss(stage.loss, task, model, batch, device, progress, probe)[0].backward()
+            compute_loss(stage.loss, task, model, batch, device, progress, probes)[0].backward()
 
         return count_flops(run)
 

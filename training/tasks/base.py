@@ -157,6 +157,7 @@ class Task(ABC):
         num_states: Number of classes of the intermediate results in `compute_auxiliary_targets`; None without any.
         states_have_places: Whether each intermediate result belongs to a position of the answer and to a place of the input
             that the model can attend to.
+        num_place_classes: Number of classes of a place of the input in `compute_auxiliary_targets`; None without any.
         states_result: Whether the sentence of an answer says whether the answer is correct.
         machine_local_settings: Settings that hold paths of this computer and are not written into checkpoints.
         Settings: Class of the settings.
@@ -179,6 +180,7 @@ class Task(ABC):
     states_result: ClassVar[bool] = False
     num_states: ClassVar[int | None] = None
     states_have_places: ClassVar[bool] = True
+    num_place_classes: ClassVar[int | None] = None
     Settings: ClassVar[type[ctm.settings.Settings]]
     settings: ctm.settings.Settings
 

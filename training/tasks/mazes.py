@@ -10,6 +10,7 @@ augmentation. All of them belong to the same split.
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from training.data.maze_reader.reader import parse_maze, read_maze
 from training.data.maze_reader.reading import IncompleteMazeError, complete_maze
 from training.data.maze_sampler import SampledMaze, TooFewMazesError, sample_mazes, sample_mazes_of_even_lengths
 from training.data.parquet import iterate_image_column, read_table
+from training.losses import IGNORE_INDEX
 from training.paths import EXAMPLES_DIR
 from training.tasks.base import (
     MAX_DRAWN_SAMPLES,
@@ -112,6 +114,7 @@ class Mazes(Task):
     difficulty_name = "steps to the goal"
     position_noun = "moves"
     states_result = True
+    num_place_classes = WAIT
     Settings = MazesSettings
     settings: MazesSettings
 
@@ -224,7 +227,28 @@ class Mazes(Task):
         move = torch.arange(after.size(1))
         cell_before = before[:, move - move % 2]
         cell_reached = torch.where(move % 2 == 1, after, before)
-        return AuxiliaryTargets.before_padding(cell_before, cell_reached, batch.difficulty, (side, side))
+        targets = AuxiliaryTargets.before_padding(cell_before, cell_reached, batch.difficulty, (side, side))
+        return replace(targets, place_classes=self._find_moves_to_goal(batch.inputs))
+
+    def _find_moves_to_goal(self, inputs: Float[Tensor, "B 3 h w"]) -> Int[Tensor, "B L"]:
+        """Return the first move from every cell to the goal; `IGNORE_INDEX` at the goal and at pixels that are no cells."""
+        red, green, blue = inputs.unbind(1)
+        is_open = inputs.amax(1) > (0.0 if self.settings.expand_range else 0.5)
+        front = (green > red) & (green > blue)
+        is_reached = front.clone()
+        first_moves = torch.full_like(front, IGNORE_INDEX, dtype=torch.long)
+        while front.any():
+            next_front = torch.zeros_like(front)
+            for move, (row, column) in enumerate(MOVES[:WAIT]):
+                # the walls around the maze keep the shifted front inside
+                is_new = front.roll((-row, -column), (1, 2)) & is_open & ~is_reached
+                first_moves[is_new] = move
+                next_front |= is_new
+            is_reached |= next_front
+            front = next_front
+        first_moves[:, ::2] = IGNORE_INDEX
+        first_moves[:, :, ::2] = IGNORE_INDEX
+        return first_moves.flatten(1)
 
     def compute_extra_metrics(self, choices: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
         """Return the share of routes that reach the goal (`solved`) and of correct moves (`steps`), without waiting.

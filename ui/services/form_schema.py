@@ -21,6 +21,7 @@ from training.config import (
     RunConfig,
     TrainConfig,
     supports_attention_loss,
+    supports_feature_loss,
     supports_probe_loss,
 )
 from training.tasks.registry import get_task_types
@@ -55,6 +56,7 @@ NEUTRAL_SETTINGS = {  # values that every model and task supports
     "loss.early_padding": False,
     "loss.attention_loss_weight": 0.0,
     "loss.probe_loss_weight": 0.0,
+    "loss.feature_loss_weight": 0.0,
 }
 DERIVED_FIELDS = {"out_dims", "prediction_reshaper", "energy_head_enabled"}  # set by the task and the loss
 
@@ -256,6 +258,8 @@ def find_unsupported_settings(config: RunConfig, changes: Mapping[str, Any]) -> 
         unsupported.add("loss.attention_loss_weight")
     if not supports_probe_loss(task, model_config):
         unsupported.add("loss.probe_loss_weight")
+    if not supports_feature_loss(task, model_config):
+        unsupported.add("loss.feature_loss_weight")
     values = flatten(config.model_dump(mode="json"))
     return {name: value for name, value in resets.items() if name in unsupported and values[name] != value}
 
