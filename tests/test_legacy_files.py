@@ -99,6 +99,7 @@ NEW_SETTINGS: dict[str, dict[str, Any]] = {
         "early_padding": False,
         "attention_loss_weight": 0.0,
         "probe_loss_weight": 0.0,
+        "feature_loss_weight": 0.0,
         "auxiliary_loss_share": 0.7,
     },
     "optim": {"decay_start": 0.0, "fused": False},

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.training.test_trainer import TINY_RECIPE, load_step_weights, make_tiny_config, read_metrics
-from training.auxiliary_losses import AuxiliaryTargets, StateProbe, attention_loss
+from training.auxiliary_losses import AuxiliaryTargets, FeatureProbe, StateProbe, attention_loss, record_features
 from training.config import RunConfig
 from training.losses import IGNORE_INDEX
 from training.pace import Pace
@@ -64,6 +64,33 @@ def test_probe_loss_stops_after_the_results_that_the_probe_reads():
     assert probe(activations, AuxiliaryTargets(states), PACE, None).item() == pytest.approx(sum(losses) / 4, rel=1e-5)
     states[0, 2:] = IGNORE_INDEX
     assert probe(activations, AuxiliaryTargets(states), PACE, 1).item() == pytest.approx(sum(losses[:2]) / 2, rel=1e-5)
+
+
+def test_feature_loss_is_the_mean_over_the_places_that_have_a_class():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(2, 9, 5, generator=generator)  # 3 x 3 features of images of 6 x 6 pixels
+    classes = torch.full((2, 6, 6), IGNORE_INDEX)
+    classes[0, 1, 4], classes[0, 5, 0], classes[1, 2, 2] = 3, 1, 0
+    probe = FeatureProbe(5, 4, seed=0)
+    states = torch.zeros(2, 1, dtype=torch.long)
+    targets = AuxiliaryTargets(states, image_shape=(6, 6), place_classes=classes.flatten(1))
+    cells = [(0, (0, 2), 3), (0, (2, 0), 1), (1, (1, 1), 0)]
+    terms = [
+        -probe.linear(features[row, 3 * y + x]).log_softmax(0)[label].item() for row, (y, x), label in cells
+    ]
+    assert probe(features, targets).item() == pytest.approx(sum(terms) / 3, rel=1e-5)
+
+
+def test_recorded_features_are_those_that_the_model_attends_to():
+    config = RunConfig.parse(TINY_RECIPE)
+    model = Trainer(config).unwrapped_model
+    batch = config.make_task().sample(TRAIN, 3, make_generator("features"))
+    with record_features(model) as features:
+        model(batch.inputs)
+    assert len(features) == 1 and features[0].shape == (3, 9, 8)
+    assert torch.equal(features[0], model.kv_proj(model.backbone(batch.inputs).transpose(1, 2)))
+    model(batch.inputs)
+    assert len(features) == 1, "nothing is recorded after the block"
 
 
 @pytest.mark.parametrize("encoding", ["tokens", "signs"])
@@ -152,6 +179,23 @@ def test_the_losses_lower_themselves_on_one_batch():
         assert figures[-1][name] < 0.8 * figures[0][name], name
 
 
+def test_the_feature_loss_lowers_itself_on_one_batch_and_its_probe_is_in_no_checkpoint(tmp_path):
+    config = RunConfig.parse(
+        TINY_RECIPE
+        | {"task": {"kind": "mazes", "side": 7, "route": 4}, "model": TINY_RECIPE["model"] | {"dropout": 0.0}}
+        | {"loss": {"feature_loss_weight": 1.0, "energy_kind": "none"}, "optim": {"lr": 0.01, "warmup_steps": 0}}
+    )
+    trainer = Trainer(config)
+    trainer.prepare()
+    batch = trainer.task.sample(TRAIN, 16, make_generator("one batch"))
+    trainer.config = config.with_overrides({"train.steps": 100_000})
+    figures = [trainer.train_step(iter([batch])) for _ in range(25)]
+    assert figures[-1]["feature_loss"] < 0.6 * figures[0]["feature_loss"]
+    assert {"probe_loss", "attention_loss"}.isdisjoint(figures[0])
+    assert [name for name in trainer.get_probe_weights()] == ["feature.linear.weight", "feature.linear.bias"]
+    assert not any("probe" in name or "feature." in name for name in trainer.unwrapped_model.state_dict())
+
+
 def test_the_probe_loss_of_an_input_schedule_lowers_itself_on_one_batch():
     model = SCHEDULED_MODEL | {"dropout": 0.0, "d_model": 32}
     config = RunConfig.parse(
@@ -171,7 +215,8 @@ def test_the_probe_loss_of_an_input_schedule_lowers_itself_on_one_batch():
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"task": {"kind": "brackets"}, "loss": AUXILIARY}, "brackets states none: set both to 0"),
+        ({"task": {"kind": "brackets"}, "loss": AUXILIARY}, "brackets states none: set them to 0"),
+        ({"loss": {"feature_loss_weight": 1.0}}, "parity states none: set it to 0"),
         (QAMNIST | {"loss": AUXILIARY}, "those of qamnist have none: set it to 0"),
         ({"model": LSTM_MODEL, "loss": AUXILIARY}, "need model.kind=ctm with attention"),
     ],
@@ -239,5 +284,5 @@ def test_a_stage_with_more_neurons_begins_with_a_new_probe(tmp_path):
     settings = TINY_RECIPE | {"loss": TAUGHT_LOSS | AUXILIARY, "stages": [{"train.steps": 2}, wider]}
     run_dir = RunDir(tmp_path / "run")
     assert train(RunConfig.parse(settings), run_dir)
-    shapes = [run_dir.load_trainer_state(step)["probe"]["linear.weight"].shape for step in (2, 3)]
+    shapes = [run_dir.load_trainer_state(step)["probe"]["state.linear.weight"].shape for step in (2, 3)]
     assert shapes[0] != shapes[1] == (2, 24)

@@ -1,6 +1,7 @@
 """Mazes: what is drawn has one way, what is read is what was drawn, and walking tells the truth."""
 
 import io
+from itertools import product
 
 import numpy as np
 import pyarrow
@@ -266,6 +267,24 @@ def test_auxiliary_targets_walk_from_the_start_to_the_goal(settings):
                 cell = position
             assert state == cell[0] * 11 + cell[1]
         assert position == maze.goal
+
+
+@pytest.mark.parametrize("settings", [{}, {"expand_range": True}])
+def test_the_class_of_a_cell_is_the_move_that_leads_towards_the_goal(settings):
+    task = make_maze_task(**settings)
+    batch = task.sample(TRAIN, 20, make_generator("classes"))
+    classes = task.compute_auxiliary_targets(batch).place_classes.unflatten(1, (11, 11))
+    assert task.num_place_classes == 4
+    for picture, own in zip(batch.inputs, classes.tolist(), strict=True):
+        pixels = picture.permute(1, 2, 0).numpy()
+        maze = parse_maze((pixels + 1) / 2 if task.settings.expand_range else pixels)
+        for row, column in product(range(11), repeat=2):
+            if not (row % 2 and column % 2) or (row, column) == maze.goal:
+                assert own[row][column] == IGNORE_INDEX
+                continue
+            move = MOVES[own[row][column]]
+            neighbour = (row + move[0], column + move[1])
+            assert maze.steps_to_goal[neighbour] == maze.steps_to_goal[row, column] - 1
 
 
 @pytest.mark.parametrize(("side", "features"), [(15, 8), (39, 20), (15, 15), (11, 6)])

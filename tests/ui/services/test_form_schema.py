@@ -59,6 +59,7 @@ OTHER_VALUES = {  # for fields in which an incremented or halved value is invali
 }
 
 
+REQUIRED_TASKS = {"loss.feature_loss_weight": "mazes"}  # tasks that a setting of every run needs
 REQUIRED_CHANGES = {
     name: {"model.backbone_type": SCHEDULED_BACKBONE, **dict.fromkeys(SCHEDULE_TICKS, 2)} for name in SCHEDULE_TICKS
 }  # other settings that a field needs
@@ -186,7 +187,8 @@ def test_unchanged_form_values_give_no_changes(name):
 )
 def test_a_changed_field_changes_its_setting_and_its_override_gives_the_same_config(field, tmp_path):
     name = field.name
-    config = find_recipe(field.task or "parity").with_overrides(REQUIRED_CHANGES.get(name, {}))
+    task = field.task or REQUIRED_TASKS.get(name, "parity")
+    config = find_recipe(task).with_overrides(REQUIRED_CHANGES.get(name, {}))
     value = pick_other_value(field, get_form_values(config)[name])
     changes = compute_form_changes(config, get_form_values(config) | {name: value})
     assert changes == {name: value}
