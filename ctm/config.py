@@ -18,6 +18,7 @@ RESNETS = tuple(f"resnet{depth}-{stage}" for depth in (18, 34, 50, 101, 152) for
 BACKBONES = (*RESNETS, "shallow-wide", "mnist_backbone", "parity_backbone", "none")
 SCHEDULE_KEYS = ("iterations_per_digit", "iterations_per_question_part", "iterations_for_answering")
 SCHEDULED_BACKBONE = "qamnist_backbone"  # the input changes from tick to tick: see `ctm.modules.input_schedule`
+DEEP_RESNET_PATTERN = re.compile(r"resnet-64x([1-9]|[1-5][0-9]|6[0-4])")  # blocks of the only stage
 TOKENS_PATTERN = re.compile(r"tokens-([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 GRID_PATTERN = re.compile(r"grid-([1-9][0-9]{0,2})x([1-9][0-9]{0,4})")
 MAX_TICKS = 2_000
@@ -110,11 +111,12 @@ class ModelConfig(Settings):
     def _check_backbone_type(cls, value: str) -> str:
         if (
             value not in (*BACKBONES, SCHEDULED_BACKBONE)
+            and not DEEP_RESNET_PATTERN.fullmatch(value)
             and not TOKENS_PATTERN.fullmatch(value)
             and not GRID_PATTERN.fullmatch(value)
         ):
             raise ValueError(
-                "must be resnet{18,34,50,101,152}-{1..4}, shallow-wide, mnist_backbone, parity_backbone, "
+                "must be resnet{18,34,50,101,152}-{1..4}, resnet-64x{1..64}, shallow-wide, mnist_backbone, parity_backbone, "
                 "qamnist_backbone, none, tokens-VxL (V symbols, at most L of them), or grid-GxL (at most L cells of a grid of G x G)"
             )
         return value

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from ctm.checkpoint.wrapper_names import unwrap_names
-from ctm.config import CONFIG_CLASSES, SCHEDULE_KEYS, SCHEDULED_BACKBONE
+from ctm.config import CONFIG_CLASSES, DEEP_RESNET_PATTERN, SCHEDULE_KEYS, SCHEDULED_BACKBONE
 from ctm.messages import format_name
 from ctm.modules.backbones import RESNET_BLOCK_COUNTS
 from ctm.modules.readout import NUM_CERTAINTY_FEATURES
@@ -263,7 +263,7 @@ def _infer_backbone_type(shapes: Shapes) -> str | None:
 
 
 def _infer_resnet_type(names: Iterable[str]) -> str | None:
-    """Return `resnet{depth}-{stages}`; the smallest depth if several match."""
+    """Return `resnet{depth}-{stages}`, the smallest depth if several match, or `resnet-64x{blocks}`; None if none matches."""
     stage_blocks = {match.groups() for name in names if (match := re.match(r"layer([1-4])\.(\d+)\.", name))}
     blocks = tuple(sum(stage == str(n) for stage, _ in stage_blocks) for n in range(1, 5))
     stages = 4 - blocks.count(0)
@@ -271,7 +271,9 @@ def _infer_resnet_type(names: Iterable[str]) -> str | None:
     for depth, counts in RESNET_BLOCK_COUNTS.items():
         if (depth not in ("18", "34")) == bottleneck and stages and counts[:stages] == blocks[:stages]:
             return f"resnet{depth}-{stages}"
-    return None
+    is_complete = stage_blocks == {("1", str(index)) for index in range(blocks[0])}
+    deep = f"resnet-64x{blocks[0]}"
+    return deep if is_complete and not bottleneck and DEEP_RESNET_PATTERN.fullmatch(deep) else None
 
 
 def _infer_neuron_selection(

@@ -2,7 +2,8 @@
 
 A backbone maps inputs to features `(B, channels, *places)`. Published names and parameter names: `ParityBackbone`,
 `MNISTBackbone`, `ShallowWide`, the ResNets of the original repository (a 3x3 stem instead of 7x7, and only the first 1
-to 4 stages), so that a published `state_dict` loads. This project adds `tokens-VxL`, V symbols at up to L positions
+to 4 stages), so that a published `state_dict` loads. This project adds `resnet-64xN`, the first stage of a ResNet with N
+basic blocks of 64 channels, which can follow longer paths over an image at its full resolution; `tokens-VxL`, V symbols at up to L positions
 with learned positional embeddings, and `grid-GxL`, the same where the first G * G symbols are the cells of a square
 grid.
 """
@@ -12,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ctm.config import GRID_PATTERN, TOKENS_PATTERN
+from ctm.config import DEEP_RESNET_PATTERN, GRID_PATTERN, TOKENS_PATTERN
 from ctm.modules.positional_encoding import compute_rotations
 
 # He et al.'s ResNet-152 has 8 blocks in its second stage; the published CTM backbone has 4.
@@ -56,8 +57,12 @@ def make_backbone(backbone_type: str, d_input: int, in_features: int | None) -> 
         return nn.Identity(), nn.Identity(), in_features
     if backbone_type == "shallow-wide":
         return nn.Identity(), ShallowWide(in_features), 2048
-    depth, stages = backbone_type.removeprefix("resnet").split("-")
-    backbone = ResNet(depth, int(stages))
+    if deep := DEEP_RESNET_PATTERN.fullmatch(backbone_type):
+        backbone = ResNet(BasicBlock, (int(deep[1]),))
+    else:
+        depth, stages = backbone_type.removeprefix("resnet").split("-")
+        block = BasicBlock if depth in ("18", "34") else Bottleneck
+        backbone = ResNet(block, RESNET_BLOCK_COUNTS[depth][: int(stages)])
     return nn.Conv2d(in_features, 3, 1), backbone, backbone.channels
 
 
@@ -184,23 +189,24 @@ class MNISTBackbone(nn.Module):
 
 
 class ResNet(nn.Module):
-    """First stages of a ResNet (He et al. 2015) with a 3x3 stem of stride 1."""
+    """First stages of a ResNet (He et al. 2015) with a 3x3 stem of stride 1.
 
-    def __init__(self, depth: str, stages: int) -> None:
+    Args:
+        block: Class of the blocks.
+        block_counts: Blocks of every stage; each stage has twice the channels of the one before, at half the resolution.
+    """
+
+    def __init__(self, block: "type[BasicBlock | Bottleneck]", block_counts: tuple[int, ...]) -> None:
         super().__init__()
-        block = BasicBlock if depth in ("18", "34") else Bottleneck
         self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self.channels = 64
-        self.stages = stages
-        for stage in range(stages):
-            setattr(
-                self,
-                f"layer{stage + 1}",
-                self._make_layer(block, 64 * 2**stage, RESNET_BLOCK_COUNTS[depth][stage], 1 + (stage > 0)),
-            )
+        self.stages = len(block_counts)
+        for stage, count in enumerate(block_counts):
+            layer = self._make_layer(block, 64 * 2**stage, count, 1 + (stage > 0))
+            setattr(self, f"layer{stage + 1}", layer)
 
     def _make_layer(
         self, block: "type[BasicBlock | Bottleneck]", planes: int, count: int, stride: int

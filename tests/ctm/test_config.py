@@ -87,6 +87,8 @@ def test_a_dropout_outside_0_and_1_is_rejected(key, value, tiny_config):
             SCHEDULE_TICKS | {"backbone_type": SCHEDULED_BACKBONE, "positional_embedding_type": "custom-rotational-1d"},
             ["no positions"],
         ),
+        ({"backbone_type": "resnet-64x0"}, ["`backbone_type`", "resnet-64x{1..64}", "resnet-64x0"]),
+        ({"backbone_type": "resnet-64x65"}, ["`backbone_type`", "resnet-64x{1..64}", "resnet-64x65"]),
         ({"backbone_type": "resnet18-5"}, ["`backbone_type`", "resnet{18,34,50,101,152}-{1..4}", "resnet18-5"]),
         ({"backbone_type": "tokens-7"}, ["`backbone_type`", "tokens-VxL"]),
         ({"backbone_type": "tokens-7x6 "}, ["`backbone_type`", "tokens-VxL"]),

@@ -75,9 +75,7 @@ def test_feature_loss_is_the_mean_over_the_places_that_have_a_class():
     states = torch.zeros(2, 1, dtype=torch.long)
     targets = AuxiliaryTargets(states, image_shape=(6, 6), place_classes=classes.flatten(1))
     cells = [(0, (0, 2), 3), (0, (2, 0), 1), (1, (1, 1), 0)]
-    terms = [
-        -probe.linear(features[row, 3 * y + x]).log_softmax(0)[label].item() for row, (y, x), label in cells
-    ]
+    terms = [-probe.linear(features[row, 3 * y + x]).log_softmax(0)[label].item() for row, (y, x), label in cells]
     assert probe(features, targets).item() == pytest.approx(sum(terms) / 3, rel=1e-5)
 
 
@@ -192,7 +190,7 @@ def test_the_feature_loss_lowers_itself_on_one_batch_and_its_probe_is_in_no_chec
     figures = [trainer.train_step(iter([batch])) for _ in range(25)]
     assert figures[-1]["feature_loss"] < 0.6 * figures[0]["feature_loss"]
     assert {"probe_loss", "attention_loss"}.isdisjoint(figures[0])
-    assert [name for name in trainer.get_probe_weights()] == ["feature.linear.weight", "feature.linear.bias"]
+    assert list(trainer.get_probe_weights()) == ["feature.linear.weight", "feature.linear.bias"]
     assert not any("probe" in name or "feature." in name for name in trainer.unwrapped_model.state_dict())
 
 

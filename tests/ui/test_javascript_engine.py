@@ -44,6 +44,7 @@ VARIANTS = {
     "multi-fourier": (
         SMALL_CTM | {"backbone_type": "resnet18-2", "positional_embedding_type": "multi-learnable-fourier"}, 3, IMAGES,
     ),
+    "deep-resnet": (SMALL_CTM | {"backbone_type": "resnet-64x5"}, 3, IMAGES),
     "shallow-wide": (SMALL_CTM | ENERGY | {"backbone_type": "shallow-wide"}, 3, IMAGES),
     "mnist": (SMALL_CTM | ENERGY | ALL_INPUTS | {"backbone_type": "mnist_backbone"}, None, (2, 1, 18, 13)),
     "first-last-linear": (

@@ -79,7 +79,7 @@ def test_neurons_paired_with_themselves_are_counted(num_self_pairs, make_model):
     assert known["n_random_pairing_self"] == num_self_pairs
 
 
-@pytest.mark.parametrize("backbone", [*BACKBONES, "tokens-2x9", "tokens-31x4"])
+@pytest.mark.parametrize("backbone", [*BACKBONES, "resnet-64x1", "resnet-64x10", "tokens-2x9", "tokens-31x4"])
 def test_backbones_are_inferred(backbone, tiny_config):
     config = CTMConfig.parse(tiny_config | {"backbone_type": backbone})
     with torch.device("meta"):

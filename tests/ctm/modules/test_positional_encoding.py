@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from ctm import CTMConfig
 from ctm.config import BACKBONES, RESNETS
 from ctm.models.registry import count_parameters
-from ctm.modules.backbones import ParityBackbone, ResNet, TokensBackbone, make_backbone
+from ctm.modules.backbones import ParityBackbone, TokensBackbone, make_backbone
 from ctm.modules.positional_encoding import (
     LearnableFourier,
     MultiLearnableFourier,
@@ -138,13 +138,26 @@ TORCHVISION_PARAMETER_COUNTS = {
 @pytest.mark.parametrize("depth", list(TORCHVISION_PARAMETER_COUNTS))
 def test_a_whole_resnet_has_the_known_number_of_parameters(depth):
     with torch.device("meta"):
-        backbone = ResNet(depth, 4)
+        _, backbone, _ = make_backbone(f"resnet{depth}-4", 8, 3)
     last_layer = (512 if depth in ("18", "34") else 2_048) * 1_000 + 1_000
     stem = 64 * 3 * 7 * 7 - 64 * 3 * 3 * 3  # 7x7 in torchvision, 3x3 in this backbone
     block = 512 * 128 + 128 * 128 * 9 + 128 * 512 + 2 * (128 + 128 + 512)
     missing = 4 * block if depth == "152" else 0  # the published backbone has 4 blocks for 8 in its second stage
     count = sum(parameter.numel() for parameter in backbone.parameters())
     assert count == TORCHVISION_PARAMETER_COUNTS[depth] - last_layer - stem - missing
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 7])
+def test_a_deep_resnet_has_one_stage_with_all_its_blocks(blocks):
+    torch.manual_seed(0)
+    _, backbone, channels = make_backbone(f"resnet-64x{blocks}", 8, 3)
+    features = backbone.eval()(torch.randn(2, 3, 15, 15))
+    assert channels == 64 and features.shape == (2, 64, 8, 8)
+    assert len(backbone.layer1) == blocks and not hasattr(backbone, "layer2")
+    if blocks == 2:
+        _, published, _ = make_backbone("resnet18-1", 8, 3)
+        published.load_state_dict(backbone.state_dict())
+        assert torch.equal(published.eval()(torch.ones(1, 3, 9, 9)), backbone(torch.ones(1, 3, 9, 9)))
 
 
 @pytest.mark.parametrize("kind", RESNETS)

@@ -44,7 +44,11 @@ export function makeBackbone(config, weights) {
   if (kind === "parity_backbone") return new ParityBackbone(weights, width);
   if (kind === "mnist_backbone") return new MnistBackbone(weights, "backbone", width);
   if (kind === "shallow-wide") return new ShallowWide(weights);
-  if (kind === "resnet") return new ResNet(weights, ...numbers);
+  if (kind === "resnet") {
+    const [depth, stages] = numbers;
+    return new ResNet(weights, RESNET_BLOCK_COUNTS[depth].slice(0, stages), depth >= 50);
+  }
+  if (kind === "deep-resnet") return new ResNet(weights, numbers, false);
   return new RawInput(weights, config.modelType === "ff" ? "output_projector.3.weight" : "kv_proj.0.weight");
 }
 
@@ -250,7 +254,12 @@ export class MnistBackbone {
 
 /** First stages of a ResNet (He et al. 2015) with a 3 x 3 stem of stride 1, behind a map of the input to three channels. */
 class ResNet {
-  constructor(weights, depth, stages) {
+  /**
+   * @param {import("./weights.js").WeightReader} weights - Weights of the checkpoint.
+   * @param {number[]} blockCounts - Blocks of every stage.
+   * @param {boolean} isBottleneck - Whether the blocks are bottlenecks.
+   */
+  constructor(weights, blockCounts, isBottleneck) {
     this.input = readInputSize(weights, "initial_rgb.weight");
     this.toRgb = new Convolution(weights, "initial_rgb", { input: this.input, output: 3, kernel: 1, hasBias: true });
     const add = (name, norm, options) =>
@@ -258,10 +267,10 @@ class ResNet {
     this.stem = add("conv1", "bn1", { input: 3, output: 64, kernel: 3 });
     this.channels = 64;
     this.blocks = [];
-    for (let stage = 0; stage < stages; stage++) {
-      for (let index = 0; index < RESNET_BLOCK_COUNTS[depth][stage]; index++) {
+    for (const [stage, count] of blockCounts.entries()) {
+      for (let index = 0; index < count; index++) {
         const stride = stage > 0 && index === 0 ? 2 : 1;
-        this.blocks.push(this.#makeBlock(add, `layer${stage + 1}.${index}`, depth >= 50, 64 * 2 ** stage, stride));
+        this.blocks.push(this.#makeBlock(add, `layer${stage + 1}.${index}`, isBottleneck, 64 * 2 ** stage, stride));
       }
     }
   }

@@ -3,6 +3,7 @@
 import { formatName } from "./python-format.js";
 
 const RESNET_PATTERN = /^resnet(18|34|50|101|152)-([1-4])$/;
+const DEEP_RESNET_PATTERN = /^resnet-64x([1-9]|[1-5][0-9]|6[0-4])$/;
 const TOKENS_PATTERN = /^tokens-([1-9][0-9]{0,4})x([1-9][0-9]{0,4})$/;
 const GRID_PATTERN = /^grid-([1-9][0-9]{0,2})x([1-9][0-9]{0,4})$/;
 const SCHEDULE_KEYS = ["iterations_per_digit", "iterations_per_question_part", "iterations_for_answering"];
@@ -149,7 +150,10 @@ function computeAnswerShape({ prediction_reshaper: sizes, out_dims: outDims }) {
 /** Yield one sentence for each key that contradicts another. */
 function* findProblems(config) {
   const { modelType, backbone_type: backbone, positional_embedding_type: positional, heads, d_input: width } = config;
-  const takesImages = RESNET_PATTERN.test(backbone) || ["shallow-wide", "mnist_backbone"].includes(backbone);
+  const takesImages =
+    RESNET_PATTERN.test(backbone) ||
+    DEEP_RESNET_PATTERN.test(backbone) ||
+    ["shallow-wide", "mnist_backbone"].includes(backbone);
   const isSequence = TOKENS_PATTERN.test(backbone) || GRID_PATTERN.test(backbone) || backbone === "parity_backbone";
   const isScheduled = backbone === SCHEDULED_BACKBONE;
   if (!takesImages && !isSequence && !isScheduled && backbone !== "none") {
@@ -185,6 +189,7 @@ function* findProblems(config) {
 export function parseBackboneType(type) {
   for (const [kind, pattern] of Object.entries({
     resnet: RESNET_PATTERN,
+    "deep-resnet": DEEP_RESNET_PATTERN,
     tokens: TOKENS_PATTERN,
     grid: GRID_PATTERN,
   })) {
