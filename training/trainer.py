@@ -218,15 +218,13 @@ class Trainer:
         return None if self.probes is None else self.accelerator.unwrap_model(self.probes).state_dict()
 
     def continue_probe(self, weights: dict[str, Tensor] | None) -> None:
-        """Load the weights of the probes of the stage before, if both stages have the same probes."""
-        own = self.get_probe_weights()
-        if (
-            own
-            and weights
-            and {name: tensor.shape for name, tensor in own.items()}
-            == {name: tensor.shape for name, tensor in weights.items()}
-        ):
-            self.accelerator.unwrap_model(self.probes).load_state_dict(weights)
+        """Load the weights of the probes of the stage before, as far as both stages have a probe of one size."""
+        own = self.get_probe_weights() or {}
+        shared = {
+            name: tensor for name, tensor in (weights or {}).items() if name in own and own[name].shape == tensor.shape
+        }
+        if shared:
+            self.accelerator.unwrap_model(self.probes).load_state_dict(shared, strict=False)
 
     def restore_state(self, saved: SavedState) -> None:
         """Restore optimiser, probes, random state, loss scaler and progress from what `collect_state` returned."""

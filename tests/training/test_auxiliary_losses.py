@@ -277,6 +277,17 @@ def test_a_stage_continues_the_probe_of_the_stage_before(is_resumed, tmp_path, m
         assert not torch.allclose(fresh[name], weights)
 
 
+def test_a_stage_with_a_further_probe_continues_the_one_that_it_shares(tmp_path):
+    still = {"optim.lr": 1e-12, "optim.warmup_steps": 0, "train.steps": 1, "loss.probe_loss_weight": 1.0}
+    settings = TINY_RECIPE | {"task": {"kind": "mazes", "side": 7, "route": 4}, "loss": {"feature_loss_weight": 1.0}}
+    run_dir = RunDir(tmp_path / "run")
+    assert train(RunConfig.parse(settings | {"stages": [{"train.steps": 2}, still]}), run_dir)
+    before, after = (run_dir.load_trainer_state(step)["probe"] for step in (2, 3))
+    assert set(after) - set(before) == {"state.linear.weight", "state.linear.bias"}
+    for name, tensor in before.items():
+        assert torch.allclose(after[name], tensor, atol=1e-9), name
+
+
 def test_a_stage_with_more_neurons_begins_with_a_new_probe(tmp_path):
     wider = {"model.d_model": 24, "train.init_mode": "expand", "train.steps": 1}
     settings = TINY_RECIPE | {"loss": TAUGHT_LOSS | AUXILIARY, "stages": [{"train.steps": 2}, wider]}
