@@ -219,12 +219,12 @@ class Trainer:
 
     def continue_probe(self, weights: dict[str, Tensor] | None) -> None:
         """Load the weights of the probes of the stage before, as far as both stages have a probe of one size."""
-        own = self.get_probe_weights() or {}
-        shared = {
-            name: tensor for name, tensor in (weights or {}).items() if name in own and own[name].shape == tensor.shape
-        }
-        if shared:
-            self.accelerator.unwrap_model(self.probes).load_state_dict(shared, strict=False)
+        if self.probes is None or weights is None:
+            return
+        for name, probe in self.accelerator.unwrap_model(self.probes).named_children():
+            own = probe.state_dict(prefix=f"{name}.")
+            if all(key in weights and weights[key].shape == tensor.shape for key, tensor in own.items()):
+                probe.load_state_dict({key.removeprefix(f"{name}."): weights[key] for key in own})
 
     def restore_state(self, saved: SavedState) -> None:
         """Restore optimiser, probes, random state, loss scaler and progress from what `collect_state` returned."""
