@@ -21,8 +21,12 @@ FIGURES = {  # accuracy without halting -> the tick that answers
 }
 
 
-def collect_run(path: Path) -> dict[str, Any]:
+def collect_run(path: Path, every: int = 1) -> dict[str, Any]:
     """Return the figures of a run.
+
+    Args:
+        path: Run directory.
+        every: Keep the evaluations at multiples of this many steps only.
 
     Raises:
         ValueError: The directory holds no run.
@@ -33,7 +37,7 @@ def collect_run(path: Path) -> dict[str, Any]:
     validations = [
         {"step": line["step"], **{name: line[f"validation_{name}"] for name in FIGURES}}
         for line in lines
-        if "validation_accuracy_best" in line
+        if "validation_accuracy_best" in line and line["step"] % every == 0
     ]
     metrics_file = run_dir.final_checkpoint_dir / "metrics.json"
     evaluations = json.loads(metrics_file.read_text("utf-8"))["evaluations"] if metrics_file.is_file() else []
@@ -112,8 +116,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare_runs", description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory")
     parser.add_argument("--json", type=Path, required=True, help="file to write, such as benchmarks/taught_parity.json")
+    parser.add_argument("--every", type=int, default=1, metavar="STEPS", help="steps between the rows of the table")
     args = parser.parse_args()
-    figures = {"command": "python -m benchmarks.compare_runs", "runs": [collect_run(path) for path in args.runs]}
+    runs = [collect_run(path, args.every) for path in args.runs]
+    figures = {"command": "python -m benchmarks.compare_runs", "runs": runs}
     write_figures(args.json, figures)
     print(render_table(figures))
 

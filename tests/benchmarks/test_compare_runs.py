@@ -15,6 +15,8 @@ def test_figures_of_runs_are_those_of_their_files(tmp_path):
     logged = [line for line in read_metrics(RunDir(tmp_path / "long")) if "validation_accuracy_best" in line]
     assert [line["step"] for line in long["validations"]] == [4, 8]
     assert long["validations"][1]["accuracy_last"] == logged[1]["validation_accuracy_last"]
+    thinned = collect_run(tmp_path / "long", every=8)
+    assert thinned["validations"] == long["validations"][1:] and thinned["steps"] == 8
     text = render_table({"runs": [short, long]})
     assert text.splitlines()[0] == "| step | `short` | `long` |"
     assert (
