@@ -169,16 +169,25 @@ def sample_mazes_of_even_lengths(
     is_accepted: AcceptanceTest,
     count: int,
     generators: Sequence[torch.Generator],
+    length_draws: int = 1,
 ) -> list[list[SampledMaze]]:
-    """Sample mazes whose route lengths are uniform over 2, 4, ..., `max_moves`.
+    """Sample mazes whose route lengths are uniform over 2, 4, ..., `max_moves`, or the largest of several uniform draws.
 
     A length that `MAX_LENGTH_ATTEMPTS` layouts do not have is drawn again, so lengths that are hardly possible are rarer. See
-    `sample_mazes` for arguments, result and errors.
+    `sample_mazes` for the other arguments, result and errors.
+
+    Args:
+        num_cells: Cells per side.
+        max_moves: Longest route.
+        is_accepted: Whether a maze with these canonical bytes is in the split.
+        count: Mazes per batch.
+        generators: Generator of each batch.
+        length_draws: Uniform draws of a route length, of which the largest one counts.
     """
     total = num_cells**2
     max_cells = min(max_moves // 2, total - 1)
     batches: list[dict[int, SampledMaze]] = [{} for _ in generators]
-    lengths = [draw_lengths(max_cells, count, generator) for generator in generators]
+    lengths = [draw_lengths(max_cells, count, generator, length_draws) for generator in generators]
     for attempt in range(1, MAX_LAYOUTS + 1):
         slots = [(index, row) for index, mazes in enumerate(batches) for row in range(count) if row not in mazes]
         if not slots:
@@ -201,13 +210,13 @@ def sample_mazes_of_even_lengths(
         if attempt % MAX_LENGTH_ATTEMPTS == 0:
             for index, generator in enumerate(generators):
                 if len(batches[index]) < count:
-                    lengths[index] = draw_lengths(max_cells, count, generator)
+                    lengths[index] = draw_lengths(max_cells, count, generator, length_draws)
     raise TooFewMazesError
 
 
-def draw_lengths(max_cells: int, count: int, generator: torch.Generator) -> Int[np.ndarray, " n"]:
-    """Return route lengths in cells, uniform from 1 to `max_cells`."""
-    return torch.randint(1, max_cells + 1, (count,), generator=generator).numpy()
+def draw_lengths(max_cells: int, count: int, generator: torch.Generator, draws: int) -> Int[np.ndarray, " n"]:
+    """Return route lengths in cells, each the largest of some uniform draws from 1 to `max_cells`."""
+    return torch.randint(1, max_cells + 1, (draws, count), generator=generator).numpy().max(0)
 
 
 def choose_columns(mask: Bool[np.ndarray, "n C"], fractions: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:

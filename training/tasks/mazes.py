@@ -9,8 +9,9 @@ augmentation. All of them belong to the same split.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,14 @@ class MazesSettings(Settings):
         title="Uniform route lengths",
         description="route lengths of training mazes are uniform, as far as mazes have them",
     )
+    length_draws: int = Field(
+        1,
+        ge=1,
+        le=8,
+        title="Draws of a route length",
+        description="uniform draws of the route length of a training maze, of which the largest one counts: 2 or more prefer long "
+        "routes; needs even_lengths",
+    )
     expand_range: bool = Field(
         False, title="Pixels from -1 to 1", description="pixels in [-1, 1] instead of [0, 1]; published: false"
     )
@@ -94,6 +103,8 @@ class MazesSettings(Settings):
     @model_validator(mode="after")
     def _check_curriculum(self) -> "MazesSettings":
         check_curriculum("curriculum_route", self.curriculum_route, "route", self.route)
+        if self.length_draws > 1 and not self.even_lengths:
+            raise ValueError(f"task.length_draws needs task.even_lengths=true: got {self.length_draws} and false.")
         return self
 
     @field_validator("side")
@@ -186,7 +197,9 @@ class Mazes(Task):
         """
         settings = self.settings
         longest_route = settings.curriculum_route or settings.route
-        sample = sample_mazes_of_even_lengths if settings.even_lengths and split == TRAIN else sample_mazes
+        sample: Callable[..., list[list[SampledMaze]]] = sample_mazes
+        if settings.even_lengths and split == TRAIN:
+            sample = partial(sample_mazes_of_even_lengths, length_draws=settings.length_draws)
         try:
             return sample(
                 settings.side // 2,

@@ -109,6 +109,23 @@ def test_route_lengths_of_training_mazes_are_even_and_other_splits_stay():
         assert assign_split(compute_canonical_bytes(grid)) == TRAIN
 
 
+def test_the_largest_of_two_draws_prefers_long_routes():
+    settings = {"kind": "mazes", "side": 11, "route": 20, "even_lengths": True}
+    once, twice = (
+        make_task(settings | {"length_draws": draws}).sample(TRAIN, 400, make_generator("draws")) for draws in (1, 2)
+    )
+    assert once.difficulty.max() == twice.difficulty.max() == 20
+    # of ten lengths, the longest has 1 chance in 10, or 19 in 100
+    shares = [(batch.difficulty == 20).float().mean().item() for batch in (once, twice)]
+    assert 0.05 < shares[0] < 0.15 < shares[1] < 0.26
+    plain = make_task(settings).sample(TRAIN, 5, make_generator("draws"))
+    assert torch.equal(
+        plain.inputs, make_task(settings | {"length_draws": 1}).sample(TRAIN, 5, make_generator("draws")).inputs
+    )
+    with pytest.raises(ValueError, match=r"task\.length_draws needs task\.even_lengths=true: got 2 and false\."):
+        make_task({"kind": "mazes", "length_draws": 2})
+
+
 def test_lengths_that_no_maze_has_are_drawn_again():
     task = make_task({"kind": "mazes", "side": 7, "route": 40, "even_lengths": True})
     lengths = task.sample(TRAIN, 200, make_generator("short")).difficulty

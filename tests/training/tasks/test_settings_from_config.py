@@ -23,6 +23,7 @@ def test_settings_of_the_published_models_are_inferred():
         "route": 100,
         "expand_range": False,
         "even_lengths": False,
+        "length_draws": 1,
         "curriculum_route": None,
     }
     assert infer_settings(PARITY) == {
