@@ -121,6 +121,7 @@ MEASURED_SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # document -> na
         "maze backbones": build_from_benchmark(maze_backbones.RESULTS_NAME, maze_backbones.render_table),
         "taught mazes": build_from_benchmark("taught_mazes", compare_runs.render_table),
         "digit questions": build_from_benchmark(digit_questions.RESULTS_NAME, digit_questions.render_table),
+        "taught digit questions": build_from_benchmark("qamnist_runs", compare_runs.render_table),
         "training speed": build_from_benchmark("training_speed", render_training_table),
         "samplers": build_from_benchmark("sampler_speed", sampler_speed.render_table),
     },

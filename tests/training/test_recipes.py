@@ -69,7 +69,6 @@ def test_recipes_train_from_nothing():
     starts = {get_recipe_name(path): read_recipe(path).init_from for path in RECIPES}
     assert {name: start for name, start in starts.items() if start} == {
         "mazes-15-paced": "checkpoints/mazes-15",
-        "mazes-15-taught": "checkpoints/mazes-15",
         "transfer": "checkpoints/parity-16-untaught",
     }
 

@@ -1,7 +1,6 @@
 """Think tab: choose a checkpoint, give an input, and watch the model tick by tick."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -27,7 +26,7 @@ from ui.tabs.think_inputs import (
 )
 from ui.tabs.think_pictures import PictureHandlers, decode_upload, generate_input
 from ui.tabs.think_policy import PolicyControls
-from ui.tabs.think_requests import answer_comparison, answer_inside, build_comparison
+from ui.tabs.think_requests import ViewRequests
 from ui.tabs.think_server import JS_LEAVE, STOP_BUTTON_ID, ServerPrediction, ServerViews
 
 NO_CHECKPOINT_MESSAGE = "There is no model yet. Train one: `python -m training train configs/digits.yaml`."
@@ -66,6 +65,7 @@ class ThinkTab:
 
     def __init__(self, inference_service: InferenceService, first: CheckpointInfo) -> None:
         self.inference_service = inference_service
+        self.requests = ViewRequests(inference_service)
         self.selected: Any = None  # event of a selected checkpoint
         self.first_name = first.name
         view = inference_service.gallery.build_view(include_remote=False)
@@ -103,9 +103,7 @@ class ThinkTab:
         self.thought = build_thought_view({"selected": first.name, "demo": demo})
         self.share = build_share(first, get_default_policy(first))
         self.teleport = build_html_component("teleport", "teleport")
-        self.comparison = build_html_component(
-            "compare", "comparison", build_comparison(self.inference_service, first.name)
-        )
+        self.comparison = build_html_component("compare", "comparison", self.requests.build_comparison(first.name))
         build_html_component("explanation", "explanation")
         has_ticks = first.iterations > 1
         with gr.Accordion("Look inside", open=False, elem_id="inside-section"):
@@ -170,13 +168,13 @@ class ThinkTab:
         )
         self.checkpoint.change(None, None, None, js=f"() => {{ {JS_LEAVE}; return []; }}", **PRIVATE_EVENT)
         self.inside.input(
-            partial(answer_inside, self.inference_service),
+            self.requests.answer_inside,
             self.inside,
             self.inside,
             **PRIVATE_EVENT | INFERENCE_EVENT | {"show_progress": "hidden"},
         )
         self.comparison.input(
-            partial(answer_comparison, self.inference_service),
+            self.requests.answer_comparison,
             self.comparison,
             self.comparison,
             trigger_mode="multiple",
@@ -207,7 +205,7 @@ class ThinkTab:
             self._predict_drawing, images.sketchpad, "drawing", [images.run_drawing.click], [images.sketchpad.input]
         )
         regenerated = images.regenerate.click(
-            lambda *options: self.pictures.generate(*options)[images.editor],
+            lambda *options: self.pictures.generate_picture(*options)[images.editor],
             [self.checkpoint, self.difficulty],
             images.editor,
             **PRIVATE_EVENT,
@@ -235,7 +233,10 @@ class ThinkTab:
             **PRIVATE_EVENT,
         )
         generated = images.generate.click(
-            self.pictures.generate, [self.checkpoint, self.difficulty], [images.upload, images.editor], **PRIVATE_EVENT
+            self.pictures.generate_picture,
+            [self.checkpoint, self.difficulty],
+            [images.upload, images.editor],
+            **PRIVATE_EVENT,
         )
         # Gradio 6.31 raises no `change` event of an upload whose tab has not been opened.
         self.predictions.connect(
@@ -251,7 +252,7 @@ class ThinkTab:
         texts = self.texts
         self.text_examples.click(lambda sample: sample[0], self.text_examples, texts.text, **PRIVATE_EVENT)
         generation = [self.checkpoint, self.difficulty]
-        texts.generate.click(partial(generate_input, self.inference_service), generation, texts.text, **PRIVATE_EVENT)
+        texts.generate.click(self._generate_text, generation, texts.text, **PRIVATE_EVENT)
         runs, changes = [texts.run_text.click, texts.text.submit], [texts.text.change]
         self.predictions.connect(self._predict_text, texts.text, "text", runs, changes, [self.selected.then])
         texts.editor.input(None, texts.editor, texts.text, js=JS_EDITOR_TO_TEXT, **PRIVATE_EVENT)
@@ -296,7 +297,7 @@ class ThinkTab:
             self.difficulty: info.difficulty,
             **self.policy.build_updates(info),
             self.thought: {"selected": name},
-            self.comparison: build_comparison(self.inference_service, name),
+            self.comparison: self.requests.build_comparison(name),
             self.halting: self.inference_service.get_halting_view(name),
             self.halting_section: gr.Accordion(visible=has_ticks),
             self.manifest: manifest,
@@ -312,6 +313,9 @@ class ThinkTab:
         if info.input_type == "text":
             return {self.texts.text: gr.Textbox(info.examples[0], info=escape_info(info.input_hint))}
         return self.pictures.open_example([str(info.examples[0])], info.name)
+
+    def _generate_text(self, name: str, difficulty: Any) -> str:
+        return generate_input(self.inference_service, name, difficulty)
 
     def _predict_image(self, path: str | None, *options: Any) -> Updates:
         return self._predict(lambda: decode_upload(path), *options)

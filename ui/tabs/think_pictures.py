@@ -36,7 +36,7 @@ class PictureHandlers:
         """Return the inputs that show a picture."""
         return [self.images.upload, self.images.editor, self.images.sketchpad]
 
-    def generate(self, name: str, difficulty: Any) -> Updates:
+    def generate_picture(self, name: str, difficulty: Any) -> Updates:
         """Return the updates that show a generated picture for upload and editor."""
         pixels = generate_input(self.inference_service, name, difficulty)
         editor_value = call_service(self._build_editor_value, name, pixels / np.float32(255))

@@ -81,9 +81,9 @@ class PolicyControls:
             thought: View in which a visitor drags a threshold.
         """
         self.choice.input(None, [self.choice, self.text], self.text, js=JS_GET_POLICY_TEXT, **PRIVATE_EVENT)
-        self.choice.input(self.describe, [checkpoint, self.choice], self.choice, **PRIVATE_EVENT)
+        self.choice.input(self.describe_policy, [checkpoint, self.choice], self.choice, **PRIVATE_EVENT)
         self.text.change(  # Gradio's `input` event does not fire on paste
-            self.select,
+            self.select_policy,
             [checkpoint, self.text],
             self.choice,
             trigger_mode="always_last",
@@ -93,11 +93,11 @@ class PolicyControls:
         halting.input(None, halting, self.text, js=JS_GET_CLICKED_POLICY, **PRIVATE_EVENT)
         thought.input(None, thought, self.text, js=JS_GET_DRAGGED_POLICY, **PRIVATE_EVENT)
 
-    def describe(self, name: str, policy: str) -> gr.Dropdown:
+    def describe_policy(self, name: str, policy: str) -> gr.Dropdown:
         """Return the choices with the evidence of a policy."""
         return gr.Dropdown(info=get_policy_info(self._get_info(name), policy))
 
-    def select(self, name: str, policy: str) -> gr.Dropdown:
+    def select_policy(self, name: str, policy: str) -> gr.Dropdown:
         """Return the choice that belongs to the text of a policy."""
         return select_policy(self._get_info(name), policy)
 

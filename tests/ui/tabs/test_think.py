@@ -13,7 +13,6 @@ from ui.tabs import think_server
 from ui.tabs.policy_choices import CUSTOM_POLICY, CUSTOM_POLICY_INFO
 from ui.tabs.prediction_events import JS_ANSWER, JS_REPEAT
 from ui.tabs.think import ThinkTab
-from ui.tabs.think_requests import answer_comparison
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +47,9 @@ def test_a_selection_names_the_checkpoint_to_the_views_so_that_late_results_are_
 
 
 def test_the_text_of_a_policy_selects_its_choice_and_its_evidence(tab):
-    known = tab.policy.select("digits", "energy<-0.05")
+    known = tab.policy.select_policy("digits", "energy<-0.05")
     assert known.value == "energy<-0.05" and "100.0%" in known.info
-    custom = tab.policy.select("digits", "ticks=3")
+    custom = tab.policy.select_policy("digits", "ticks=3")
     assert (custom.value, custom.info) == (CUSTOM_POLICY, CUSTOM_POLICY_INFO)
 
 
@@ -91,19 +90,17 @@ def test_an_example_appears_where_the_visitor_draws_and_runs_from_there(tab):
 
 def test_the_server_compares_what_the_browser_cannot(tab):
     asked = {"serial": 7, "checkpoint": "parity", "input": "1011", "choices": ["rule:energy<-0.05", "model:digits"]}
-    answer = answer_comparison(tab.inference_service, asked)
+    answer = tab.requests.answer_comparison(asked)
     assert answer["serial"] == 7 and answer["rows"].keys() == set(asked["choices"])
     assert answer["rows"]["rule:energy<-0.05"]["policy"] == "energy<-0.05"
     assert "cannot be compared" in answer["rows"]["model:digits"]["problem"]
-    manifests = answer_comparison(
-        tab.inference_service, {"serial": 8, "checkpoint": "digits", "manifests": ["model:digits-ff"]}
-    )
+    manifests = tab.requests.answer_comparison({"serial": 8, "checkpoint": "digits", "manifests": ["model:digits-ff"]})
     assert manifests["manifests"]["model:digits-ff"]["name"] == "digits-ff"
 
 
 @pytest.mark.parametrize("message", [None, 3, {"choices": "x"}, {"checkpoint": "gone", "choices": ["rule:x"]}])
 def test_invalid_requests_of_a_comparison_get_an_answer(tab, message):
-    rows = answer_comparison(tab.inference_service, message)["rows"]
+    rows = tab.requests.answer_comparison(message)["rows"]
     assert all(row["problem"] for row in rows.values())
 
 
