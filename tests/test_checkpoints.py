@@ -24,6 +24,7 @@ MIN_ACCURACY = {
     "fashion": 0.9,
     "mazes-15": 0.75,
     "mazes-15-paced": 0.72,
+    "mazes-15-taught": 0.89,
     "qamnist": 0.95,
     "sorting-10": 0.95,
     "tracking-position": 0.97,
