@@ -8,6 +8,7 @@ the move that leads towards the goal. Accuracy is measured on test mazes.
 
 import argparse
 import datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import nn
 
 from benchmarks.paths import ROOT, write_figures
 from ctm.modules.backbones import make_backbone
-from training.auxiliary_losses import AuxiliaryTargets, FeatureProbe
+from training.auxiliary_losses import FeatureProbe
 from training.losses import IGNORE_INDEX
 from training.model_card import format_accuracy
 from training.tasks import make_task
@@ -49,7 +50,7 @@ def measure(blocks: int, steps: int) -> dict[str, Any]:
     batches = task.iterate_batches(BATCH_SIZE, seed=0)
     for _ in range(steps):
         batch = next(batches)
-        targets = task.compute_auxiliary_targets(batch)
+        targets = replace(task.compute_auxiliary_targets(batch), place_classes=task.compute_place_classes(batch))
         loss = probe(encoder(batch.inputs).flatten(2).transpose(1, 2), targets)
         optimizer.zero_grad()
         loss.backward()
@@ -64,12 +65,12 @@ def evaluate(task: Mazes, encoder: nn.Module, probe: FeatureProbe) -> dict[str, 
     """Return the share of cells whose move is right, and of mazes in which all are."""
     samples = task.sample(TEST, NUM_TEST_MAZES, make_generator("maze backbones"))
     targets = task.compute_auxiliary_targets(samples)
-    assert isinstance(targets, AuxiliaryTargets) and targets.place_classes is not None
+    classes = task.compute_place_classes(samples)
     features = encoder(samples.inputs).flatten(2).transpose(1, 2)
     choices = probe.linear(features).argmax(2)
-    places = torch.arange(targets.place_classes.size(1))
-    is_right = choices[:, targets.locate_places(places, features.size(1))] == targets.place_classes
-    is_cell = targets.place_classes != IGNORE_INDEX
+    places = torch.arange(classes.size(1))
+    is_right = choices[:, targets.locate_places(places, features.size(1))] == classes
+    is_cell = classes != IGNORE_INDEX
     return {
         "cells": is_right[is_cell].float().mean().item(),
         "num_cells": int(is_cell.sum()),

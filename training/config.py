@@ -167,9 +167,14 @@ def supports_probe_loss(task: Task, model_config: Config) -> bool:
     return task.num_states is not None and _attends(model_config)
 
 
+def states_every_position(task: Task) -> bool:
+    """Return whether the task states an intermediate step for every position of the answer, with its place in the input."""
+    return task.num_states is not None and task.states_have_places
+
+
 def supports_attention_loss(task: Task, model_config: Config) -> bool:
     """Return whether the attention loss can be computed: the intermediate results have places, too."""
-    return supports_probe_loss(task, model_config) and task.states_have_places
+    return supports_probe_loss(task, model_config) and states_every_position(task)
 
 
 def supports_feature_loss(task: Task, model_config: Config) -> bool:
@@ -187,8 +192,7 @@ def check_auxiliary_losses(loss: LossConfig, task: Task, model_config: Config) -
     Raises:
         ValueError: The task states no intermediate steps, or the model has no attention.
     """
-    has_steps = task.num_states is not None and task.states_have_places
-    if loss.early_padding and not has_steps:
+    if loss.early_padding and not states_every_position(task):
         raise ValueError(
             "loss.early_padding needs a task that states the intermediate steps of every position of the answer, and "
             f"{task.name} states none: set it to false."
@@ -205,7 +209,7 @@ def check_auxiliary_losses(loss: LossConfig, task: Task, model_config: Config) -
             "loss.feature_loss_weight needs a task that states a class of every place of the input, and "
             f"{task.name} states none: set it to 0."
         )
-    if loss.attention_loss_weight and not has_steps:
+    if loss.attention_loss_weight and not states_every_position(task):
         raise ValueError(
             "loss.attention_loss_weight needs a task whose intermediate steps have places in the input, and those of "
             f"{task.name} have none: set it to 0."

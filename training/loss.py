@@ -1,6 +1,7 @@
 """Training loss: the loss of the answers over the ticks, the auxiliary losses, and the loss of the energy."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -61,6 +62,8 @@ def compute_loss(
     values = {"loss": loss.detach(), "accuracy": is_correct[:, -1].float().mean()}
     certainty = certainty if answer_mask is None else certainty.masked_fill(~answer_mask, -1)
     values["accuracy_certain"] = is_correct.gather(1, certainty.argmax(1, keepdim=True)).float().mean()
+    if auxiliary is not None and has_feature_loss:
+        auxiliary = replace(auxiliary, place_classes=task.compute_place_classes(batch))
     if auxiliary is not None and auxiliary_weight:
         auxiliary_loss, auxiliary_values = compute_auxiliary_loss(
             config, output, features[0], auxiliary.to(device), probes

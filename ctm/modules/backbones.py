@@ -2,10 +2,9 @@
 
 A backbone maps inputs to features `(B, channels, *places)`. Published names and parameter names: `ParityBackbone`,
 `MNISTBackbone`, `ShallowWide`, the ResNets of the original repository (a 3x3 stem instead of 7x7, and only the first 1
-to 4 stages), so that a published `state_dict` loads. This project adds `resnet-64xN`, the first stage of a ResNet with N
-basic blocks of 64 channels, which can follow longer paths over an image at its full resolution; `tokens-VxL`, V symbols at up to L positions
-with learned positional embeddings, and `grid-GxL`, the same where the first G * G symbols are the cells of a square
-grid.
+to 4 stages), so that a published `state_dict` loads. This project adds `resnet-64xN`, one stage of N basic blocks with 64
+channels, which can follow long paths over an image; `tokens-VxL`, V symbols at up to L positions with learned positional
+embeddings; and `grid-GxL`, the same where the first G * G symbols are the cells of a square grid.
 """
 
 import torch

@@ -26,8 +26,7 @@ def test_a_probe_that_knows_every_move_is_always_right():
         def forward(self, images):
             count = len(images)
             batch = Batch(images, torch.zeros(count, 50, dtype=torch.long), torch.zeros(count, dtype=torch.long))
-            targets = task.compute_auxiliary_targets(batch)
-            cells = targets.place_classes.unflatten(1, (15, 15))[:, 1::2, 1::2].clamp(min=0)
+            cells = task.compute_place_classes(batch).unflatten(1, (15, 15))[:, 1::2, 1::2].clamp(min=0)
             moves = torch.nn.functional.one_hot(cells, 4).permute(0, 3, 1, 2).float()
             return torch.nn.functional.pad(moves, (0, 1, 0, 1))
 

@@ -157,7 +157,7 @@ class Task(ABC):
         num_states: Number of classes of the intermediate results in `compute_auxiliary_targets`; None without any.
         states_have_places: Whether each intermediate result belongs to a position of the answer and to a place of the input
             that the model can attend to.
-        num_place_classes: Number of classes of a place of the input in `compute_auxiliary_targets`; None without any.
+        num_place_classes: Number of classes of a place of the input in `compute_place_classes`; None without any.
         states_result: Whether the sentence of an answer says whether the answer is correct.
         machine_local_settings: Settings that hold paths of this computer and are not written into checkpoints.
         Settings: Class of the settings.
@@ -291,6 +291,10 @@ class Task(ABC):
 
         None if `num_states` is None.
         """
+        return None
+
+    def compute_place_classes(self, batch: Batch) -> Int[Tensor, "B L"] | None:
+        """Return the class of every place of the input, for the feature loss; None if `num_place_classes` is None."""
         return None
 
     def compute_extra_metrics(self, choices: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:

@@ -10,7 +10,6 @@ augmentation. All of them belong to the same split.
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -240,13 +239,12 @@ class Mazes(Task):
         move = torch.arange(after.size(1))
         cell_before = before[:, move - move % 2]
         cell_reached = torch.where(move % 2 == 1, after, before)
-        targets = AuxiliaryTargets.before_padding(cell_before, cell_reached, batch.difficulty, (side, side))
-        return replace(targets, place_classes=self._find_moves_to_goal(batch.inputs))
+        return AuxiliaryTargets.before_padding(cell_before, cell_reached, batch.difficulty, (side, side))
 
-    def _find_moves_to_goal(self, inputs: Float[Tensor, "B 3 h w"]) -> Int[Tensor, "B L"]:
+    def compute_place_classes(self, batch: Batch) -> Int[Tensor, "B L"]:
         """Return the first move from every cell to the goal; `IGNORE_INDEX` at the goal and at pixels that are no cells."""
-        red, green, blue = inputs.unbind(1)
-        is_open = inputs.amax(1) > (0.0 if self.settings.expand_range else 0.5)
+        red, green, blue = batch.inputs.unbind(1)
+        is_open = batch.inputs.amax(1) > (0.0 if self.settings.expand_range else 0.5)
         front = (green > red) & (green > blue)
         is_reached = front.clone()
         first_moves = torch.full_like(front, IGNORE_INDEX, dtype=torch.long)

@@ -20,6 +20,7 @@ from training.config import (
     OptimConfig,
     RunConfig,
     TrainConfig,
+    states_every_position,
     supports_attention_loss,
     supports_feature_loss,
     supports_probe_loss,
@@ -252,7 +253,7 @@ def find_unsupported_settings(config: RunConfig, changes: Mapping[str, Any]) -> 
     unsupported = set()
     if not has_token_attention(model_config):
         unsupported.add("train.token_init")
-    if task.num_states is None or not task.states_have_places:
+    if not states_every_position(task):
         unsupported.add("loss.early_padding")
     if not supports_attention_loss(task, model_config):
         unsupported.add("loss.attention_loss_weight")

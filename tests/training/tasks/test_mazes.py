@@ -273,7 +273,7 @@ def test_auxiliary_targets_walk_from_the_start_to_the_goal(settings):
 def test_the_class_of_a_cell_is_the_move_that_leads_towards_the_goal(settings):
     task = make_maze_task(**settings)
     batch = task.sample(TRAIN, 20, make_generator("classes"))
-    classes = task.compute_auxiliary_targets(batch).place_classes.unflatten(1, (11, 11))
+    classes = task.compute_place_classes(batch).unflatten(1, (11, 11))
     assert task.num_place_classes == 4
     for picture, own in zip(batch.inputs, classes.tolist(), strict=True):
         pixels = picture.permute(1, 2, 0).numpy()
