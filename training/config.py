@@ -78,8 +78,8 @@ class RunConfig(RunSettings):
         task = self.make_task()
         model_config = self.build_model_config(task)
         check_auxiliary_losses(self.loss, task, model_config)
-        if self.train.token_init == "separate":
-            check_token_backbone(model_config)
+        if self.train.token_init != "default":
+            check_token_backbone(model_config, self.train.token_init)
         self._stage_configs = build_stage_configs(self)
         return self
 
@@ -168,13 +168,13 @@ def supports_probe_loss(task: Task, model_config: Config) -> bool:
 
 
 def states_every_position(task: Task) -> bool:
-    """Return whether the task states an intermediate step for every position of the answer, with its place in the input."""
-    return task.num_states is not None and task.states_have_places
+    """Return whether the task states an intermediate step for every position of the answer."""
+    return task.num_states is not None and task.states_have_positions
 
 
 def supports_attention_loss(task: Task, model_config: Config) -> bool:
     """Return whether the attention loss can be computed: the intermediate results have places, too."""
-    return supports_probe_loss(task, model_config) and states_every_position(task)
+    return supports_probe_loss(task, model_config) and task.states_have_places
 
 
 def supports_feature_loss(task: Task, model_config: Config) -> bool:
@@ -209,7 +209,7 @@ def check_auxiliary_losses(loss: LossConfig, task: Task, model_config: Config) -
             "loss.feature_loss_weight needs a task that states a class of every place of the input, and "
             f"{task.name} states none: set it to 0."
         )
-    if loss.attention_loss_weight and not states_every_position(task):
+    if loss.attention_loss_weight and not task.states_have_places:
         raise ValueError(
             "loss.attention_loss_weight needs a task whose intermediate steps have places in the input, and those of "
             f"{task.name} have none: set it to 0."

@@ -18,6 +18,7 @@ from training.trainer import Trainer
 from training.training_loop import TrainingLoop, train
 
 PACE = Pace(delay=2)
+FRAMES = {"kind": "tracking", "side": 4, "frames": 3, "max_horizon": 1, "ood_horizon": 2, "horizon_encoding": "frames"}
 TAUGHT_LOSS = {"tick_reduction": "paced", "lookahead": 2, "pace_delay": 1}
 AUXILIARY = {"attention_loss_weight": 0.3, "probe_loss_weight": 1.0}
 SCHEDULED_MODEL = {name: value for name, value in TINY_RECIPE["model"].items() if name != "iterations"}
@@ -210,9 +211,26 @@ def test_the_probe_loss_of_an_input_schedule_lowers_itself_on_one_batch():
     assert "attention_loss" not in figures[0]
 
 
+def test_attention_and_probe_losses_of_frames_lower_themselves_on_one_batch():
+    config = RunConfig.parse(
+        TINY_RECIPE
+        | {"task": FRAMES, "model": TINY_RECIPE["model"] | {"iterations": 8, "dropout": 0.0}}
+        | {"loss": AUXILIARY | {"pace_ticks": 1, "pace_delay": 2, "lookahead": 2, "energy_kind": "none"}}
+        | {"optim": {"lr": 0.02, "warmup_steps": 0}, "train": TINY_RECIPE["train"] | {"steps": 100_000}}
+    )
+    trainer = Trainer(config)
+    trainer.prepare()
+    batch = trainer.task.sample(TRAIN, 32, make_generator("one batch"))
+    figures = [trainer.train_step(iter([batch])) for _ in range(40)]
+    for name in ("attention_loss", "probe_loss"):
+        assert figures[-1][name] < 0.8 * figures[0][name], name
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
+        ({"task": FRAMES, "loss": {"early_padding": True}}, "every position of the answer, and tracking states none"),
+        ({"task": {"kind": "tracking"}, "loss": AUXILIARY}, "tracking states none: set them to 0"),
         ({"task": {"kind": "brackets"}, "loss": AUXILIARY}, "brackets states none: set them to 0"),
         ({"loss": {"feature_loss_weight": 1.0}}, "parity states none: set it to 0"),
         (QAMNIST | {"loss": AUXILIARY}, "those of qamnist have none: set it to 0"),

@@ -155,8 +155,8 @@ class Task(ABC):
         sentence_positions: Number of last positions that the sentence of an answer is about; None for all.
         has_natural_inputs: Whether users give photos or drawings, whose familiarity only the model's features can tell.
         num_states: Number of classes of the intermediate results in `compute_auxiliary_targets`; None without any.
-        states_have_places: Whether each intermediate result belongs to a position of the answer and to a place of the input
-            that the model can attend to.
+        states_have_places: Whether each intermediate result belongs to a place of the input that the model can attend to.
+        states_have_positions: Whether each intermediate result belongs to a position of the answer.
         num_place_classes: Number of classes of a place of the input in `compute_place_classes`; None without any.
         states_result: Whether the sentence of an answer says whether the answer is correct.
         machine_local_settings: Settings that hold paths of this computer and are not written into checkpoints.
@@ -180,6 +180,7 @@ class Task(ABC):
     states_result: ClassVar[bool] = False
     num_states: ClassVar[int | None] = None
     states_have_places: ClassVar[bool] = True
+    states_have_positions: ClassVar[bool] = True
     num_place_classes: ClassVar[int | None] = None
     Settings: ClassVar[type[ctm.settings.Settings]]
     settings: ctm.settings.Settings

@@ -18,6 +18,7 @@ from torch import Tensor
 from ctm.settings import Settings
 from training.auxiliary_losses import AuxiliaryTargets
 from training.tasks.base import Batch, DistributionShift, Task, TaskAnswer, TaskInput, TaskSpec, check_alphabet
+from training.tasks.offsets import shift_right
 from training.tasks.splits import LONGER, TEST, TRAIN, is_in_split, sample_until
 
 OPERATORS = "+-*"
@@ -227,12 +228,9 @@ def shift_chains(batch: Batch, generator: torch.Generator) -> Batch:
     num_positions = batch.targets.size(1)
     room = num_positions - 1 - batch.difficulty
     draws = torch.rand(2, len(room), generator=generator).amax(0)
-    offsets = (draws * (room + 1)).long().unsqueeze(1)
-    sources = torch.arange(batch.inputs.size(1)) - 2 * offsets
-    inputs = batch.inputs.gather(1, sources.clamp(min=0)).masked_fill(sources < 0, PAD_TOKEN)
-    positions = torch.arange(num_positions) - offsets
-    targets = batch.targets.gather(1, positions.clamp(min=0)).masked_fill(positions < 0, 0)
-    return Batch(inputs, targets, batch.difficulty)
+    offsets = (draws * (room + 1)).long()
+    inputs = shift_right(batch.inputs, 2 * offsets, PAD_TOKEN)
+    return Batch(inputs, shift_right(batch.targets, offsets, 0), batch.difficulty)
 
 
 def compute_values(chains: Int[Tensor, "B N"]) -> Int[Tensor, "B P"]:

@@ -92,6 +92,7 @@ class Qamnist(Task):
     splits = (*Task.splits, LONGER)
     num_states = NUM_STATES
     states_have_places = False
+    states_have_positions = False
     Settings = QamnistSettings
     settings: QamnistSettings
 

@@ -1,22 +1,30 @@
 """Tracking: a dot moves with constant velocity over a grid of cells and bounces off its walls. Where will it be later?
 
-Each visible frame is one token, the cell of the dot; a hidden frame has a token of its own. The last token asks for the
-position a number of frames later. The answer is the row and the column, or only the quarter of the grid. The visible frames
-determine the path, so every question has exactly one answer.
+Each visible frame is one token, the cell of the dot; a hidden frame has a token of its own. The answer is the row and the column,
+or only the quarter of the grid. The visible frames determine the path, so every question has exactly one answer.
+
+How many frames ahead the question asks is one token of its own, or as many hidden frames, up to the asked one
+(`horizon_encoding`). In the second case training paths begin anywhere in the input, so that every place of an input that asks
+further ahead than all of them has been trained.
 """
 
 import re
-from functools import cache
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Int
 from pydantic import Field, model_validator
 from torch import Tensor
+from torch.nn import functional as F
 
 from ctm.settings import Settings
+from training.auxiliary_losses import AuxiliaryTargets
+from training.data.motion import enumerate_lines, reflect_at_walls
+from training.losses import IGNORE_INDEX
 from training.tasks.base import Batch, DistributionShift, Task, TaskAnswer, TaskInput, TaskSpec
-from training.tasks.splits import TEST, is_in_split, sample_until
+from training.tasks.offsets import shift_right
+from training.tasks.splits import TEST, TRAIN, is_in_split, sample_until
 
 FURTHER = "further"  # out-of-distribution split: more frames ahead than in training
 QUARTERS = ("upper left", "upper right", "lower left", "lower right")
@@ -52,6 +60,13 @@ class TrackingSettings(Settings):
         0.2, ge=0, le=0.5, title="Share of hidden frames", description="probability that a frame is hidden"
     )
 
+    horizon_encoding: Literal["symbol", "frames"] = Field(
+        "symbol",
+        title="Question encoding",
+        description="how the input states the frames ahead: a symbol of its own for every number, or that many hidden frames, "
+        "with which the model also answers further ahead than in training (frames)",
+    )
+
     @model_validator(mode="after")
     def _check_consistency(self) -> "TrackingSettings":
         if self.ood_horizon <= self.max_horizon:
@@ -66,7 +81,7 @@ class TrackingSettings(Settings):
 class Tracking(Task):
     """Position of a moving dot. Difficulty is the number of frames ahead, plus one for every bounce.
 
-    Axes of the tensors: B samples, F frames, 2 row and column.
+    Axes of the tensors: B samples, F frames shown, L frames up to the furthest one, N tokens, 2 row and column.
     """
 
     name = "tracking"
@@ -76,6 +91,7 @@ class Tracking(Task):
     difficulty_name = "frames ahead plus bounces"
     position_noun = "coordinates"
     splits = (*Task.splits, FURTHER)
+    states_have_positions = False
     Settings = TrackingSettings
     settings: TrackingSettings
 
@@ -86,13 +102,32 @@ class Tracking(Task):
         example = " ".join(("3,4", "4,5", MISSING_FRAME, "6,7", "7,8", "8,9", "+4"))
         return (
             f"{settings.frames} positions as row,column (use {MISSING_FRAME} for a hidden frame), then how many frames to "
-            f"predict ahead, up to {settings.max_horizon}; for example {example}"
+            f"predict ahead, up to {self._max_input_horizon}; for example {example}"
         )
 
     @property
+    def _has_frame_encoding(self) -> bool:
+        return self.settings.horizon_encoding == "frames"
+
+    @property
+    def _max_input_horizon(self) -> int:
+        """Largest number of frames ahead that the model has been prepared for."""
+        return self.settings.ood_horizon if self._has_frame_encoding else self.settings.max_horizon
+
+    @property
+    def shift_splits(self) -> tuple[str, ...]:  # type: ignore[override]
+        """More frames ahead, if their places are trained; the symbols of more frames are not."""
+        return (FURTHER,) if self._has_frame_encoding else ()
+
+    @property
     def reported_splits(self) -> tuple[str, ...]:
-        """The test split alone: each number of frames ahead is a token, and the tokens of longer ones are not trained."""
-        return (TEST,)
+        """The test split, and more frames ahead if the model can read them."""
+        return (TEST, *self.shift_splits)
+
+    @property
+    def num_states(self) -> int | None:  # type: ignore[override]
+        """Cells of the grid, if every frame up to the asked one is a place of the input."""
+        return self.settings.side**2 if self._has_frame_encoding else None
 
     @property
     def input_editor(self) -> dict[str, Any]:
@@ -103,17 +138,23 @@ class Tracking(Task):
             "side": settings.side,
             "frames": settings.frames,
             "steps": settings.max_speed,
-            "ahead": settings.max_horizon,
+            "ahead": self._max_input_horizon,
         }
 
     @property
     def _missing_token(self) -> int:
-        """Token of a hidden frame; the tokens after it ask for 0, 1, 2 ... frames ahead."""
+        """Token of a hidden frame; the tokens after it ask for 0, 1, 2 ... frames ahead, or the first of them is padding."""
         return self.settings.side**2
+
+    @property
+    def _pad_token(self) -> int:
+        """Token before the first frame and after the asked one, with the frame encoding."""
+        return self._missing_token + 1
 
     def get_spec(self) -> TaskSpec:
         """Return the requirements on the model: row and column as two positions, or one of four quarters."""
-        backbone = f"grid-{self.settings.side}x{self.settings.frames + 1}"
+        num_question_tokens = self.settings.ood_horizon if self._has_frame_encoding else 1
+        backbone = f"grid-{self.settings.side}x{self.settings.frames + num_question_tokens}"
         is_quadrant = self.settings.target == "quadrant"
         return TaskSpec(backbone, classes=4) if is_quadrant else TaskSpec(backbone, self.settings.side, positions=2)
 
@@ -126,7 +167,8 @@ class Tracking(Task):
             generator: Source of all randomness.
 
         Returns:
-            Inputs of shape (B, F + 1), int64 tokens; targets of shape (B, 2), or (B, 1) for quarters.
+            Inputs of shape (B, N), int64 tokens; targets of shape (B, 2), or (B, 1) for quarters; states of shape (B, L) with the
+            frame encoding, where N = L.
         """
         settings = self.settings
         low, high = (settings.max_horizon + 1, settings.ood_horizon) if split == FURTHER else (0, settings.max_horizon)
@@ -143,9 +185,10 @@ class Tracking(Task):
             mask = self._is_in_split(split, paths, candidates[2])
             return tuple(values[mask] for values in candidates)
 
-        return self._build_batch(*sample_until(count, draw))
+        batch = self._build_batch(*sample_until(count, draw))
+        return self._shift_frames(batch, generator) if split == TRAIN and self._has_frame_encoding else batch
 
-    def _compute_paths(self, start: Int[Tensor, "B 2"], velocity: Int[Tensor, "B 2"]) -> Int[Tensor, "B F 2"]:
+    def _compute_paths(self, start: Int[Tensor, "B 2"], velocity: Int[Tensor, "B 2"]) -> Int[Tensor, "B L 2"]:
         """Return the cell in every frame, up to the furthest frame that a question asks for."""
         steps = torch.arange(self.settings.frames + self.settings.ood_horizon)
         return reflect_at_walls(start.unsqueeze(1) + velocity.unsqueeze(1) * steps[:, None], self.settings.side)
@@ -162,7 +205,7 @@ class Tracking(Task):
         is_same = (paths == lines).all(3)
         return (is_same | ~fits).all(2).all(1)
 
-    def _is_in_split(self, split: str, paths: Int[Tensor, "B F 2"], ahead: Int[Tensor, " B"]) -> Bool[Tensor, " B"]:
+    def _is_in_split(self, split: str, paths: Int[Tensor, "B L 2"], ahead: Int[Tensor, " B"]) -> Bool[Tensor, " B"]:
         """Return which samples belong to a split, by the path (hidden frames included) and the question."""
         contents = torch.cat((paths[:, : self.settings.frames].flatten(1), ahead.unsqueeze(1)), 1)
         return is_in_split(self.get_source_split(split), "tracking", contents)
@@ -175,15 +218,47 @@ class Tracking(Task):
         is_visible: Bool[Tensor, "B F"],
     ) -> Batch:
         """Build the tokens, targets and difficulty of samples."""
-        side = self.settings.side
-        frames = self.settings.frames
+        frames, side = self.settings.frames, self.settings.side
         paths = self._compute_paths(start, velocity)
-        cells = (paths[:, :frames] @ torch.tensor([side, 1])).where(is_visible, self._missing_token)
+        cells = paths @ torch.tensor([side, 1])
         position = paths[torch.arange(len(paths)), frames - 1 + ahead]
         without_walls = start + velocity * (frames - 1 + ahead).unsqueeze(1)
         bounces = (without_walls.div(side - 1, rounding_mode="floor").abs()).sum(1)
-        inputs = torch.cat((cells, self._missing_token + 1 + ahead.unsqueeze(1)), 1)
-        return Batch(inputs, self._build_targets(position), ahead + bounces)
+        inputs = self._encode(cells[:, :frames].where(is_visible, self._missing_token), ahead)
+        states = self._build_states(inputs, cells, is_visible) if self._has_frame_encoding else None
+        return Batch(inputs, self._build_targets(position), ahead + bounces, states)
+
+    def _encode(self, cells: Int[Tensor, "B F"], ahead: Int[Tensor, " B"]) -> Int[Tensor, "B N"]:
+        """Return the tokens of a question, from those of the shown frames."""
+        horizon = ahead.unsqueeze(1)
+        if not self._has_frame_encoding:
+            return torch.cat((cells, self._missing_token + 1 + horizon), 1)
+        is_padding = torch.arange(self.settings.ood_horizon) >= horizon
+        return torch.cat((cells, torch.where(is_padding, self._pad_token, self._missing_token)), 1)
+
+    def _build_states(
+        self, inputs: Int[Tensor, "B L"], cells: Int[Tensor, "B L"], is_visible: Bool[Tensor, "B F"]
+    ) -> Int[Tensor, "B L"]:
+        """Return the cell of every frame up to the asked one; none of a hidden frame before the second visible one."""
+        num_visible = F.pad(is_visible, (0, self.settings.ood_horizon)).cumsum(1)
+        is_known = (inputs != self._missing_token) | (num_visible >= 2)
+        return cells.masked_fill(~is_known | (inputs == self._pad_token), IGNORE_INDEX)
+
+    def _shift_frames(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Move the frames of each sample to a random place of the input where they fit."""
+        assert batch.states is not None, "`_build_batch` states them"
+        room = (batch.inputs == self._pad_token).sum(1)
+        offsets = (torch.rand(len(room), generator=generator) * (room + 1)).long()
+        inputs = shift_right(batch.inputs, offsets, self._pad_token)
+        return replace(batch, inputs=inputs, states=shift_right(batch.states, offsets, IGNORE_INDEX))
+
+    def compute_auxiliary_targets(self, batch: Batch) -> AuxiliaryTargets | None:
+        """Return the cell of every frame, and its place; nothing after the asked frame. None without the frame encoding."""
+        if batch.states is None:
+            return None
+        is_after = (batch.inputs != self._pad_token).flip(1).cumsum(1).flip(1) == 0
+        places = torch.arange(batch.inputs.size(1)).expand_as(batch.inputs)
+        return AuxiliaryTargets(batch.states, places.masked_fill(is_after, IGNORE_INDEX))
 
     def _build_targets(self, position: Int[Tensor, "B 2"]) -> Int[Tensor, "B P"]:
         if self.settings.target == "position":
@@ -212,8 +287,12 @@ class Tracking(Task):
             raise ValueError("Show the dot in at least two frames.")
         ahead = self._parse_horizon(words[-1])
         tokens = [self._missing_token if cell is None else cell[0] * settings.side + cell[1] for cell in cells]
-        inputs = torch.tensor([[*tokens, self._missing_token + 1 + ahead]])
+        inputs = self._encode(torch.tensor([tokens]), torch.tensor([ahead]))
         true_choices, shift = self._solve(cells, ahead)
+        if shift is None and ahead > settings.max_horizon:
+            shift = DistributionShift(
+                f"The question asks {ahead} frames ahead; the model was trained up to {settings.max_horizon}.", FURTHER
+            )
         display = self._build_display(cells, ahead)
         return TaskInput(inputs, display, self.get_spec().positions, ahead, true_choices, shift)
 
@@ -261,7 +340,7 @@ class Tracking(Task):
         Raises:
             ValueError: The word is no question, or asks for too many frames.
         """
-        max_ahead = self.settings.max_horizon
+        max_ahead = self._max_input_horizon
         match = re.fullmatch(r"\+(\d{1,3})", word, re.ASCII)
         if not match or int(match[1]) > max_ahead:
             raise ValueError(
@@ -272,7 +351,8 @@ class Tracking(Task):
     def _build_display(self, cells: list[tuple[int, int] | None], ahead: int) -> dict[str, Any]:
         """Build the data that the page draws: the words of the input, and the path on the grid."""
         settings = self.settings
-        items = [MISSING_FRAME if cell is None else f"{cell[0]},{cell[1]}" for cell in cells] + [f"+{ahead}"]
+        items = [MISSING_FRAME if cell is None else f"{cell[0]},{cell[1]}" for cell in cells]
+        items += [f"+{frame}" for frame in (range(1, ahead + 1) if self._has_frame_encoding else [ahead])]
         path = {
             "side": settings.side,
             "fastest": settings.max_speed,
@@ -309,25 +389,14 @@ class Tracking(Task):
 
     def format_sample(self, sample: Batch) -> str:
         """Return the cells and the question of a sample."""
-        *cells, question = sample.inputs[0].tolist()
+        tokens = sample.inputs[0].tolist()
+        if self._has_frame_encoding:
+            tokens = [token for token in tokens if token != self._pad_token]
+            ahead = len(tokens) - self.settings.frames
+        else:
+            ahead = tokens[-1] - self._missing_token - 1
         words = [
-            MISSING_FRAME if cell == self._missing_token else "{},{}".format(*divmod(cell, self.settings.side))
-            for cell in cells
+            MISSING_FRAME if token == self._missing_token else "{},{}".format(*divmod(token, self.settings.side))
+            for token in tokens[: self.settings.frames]
         ]
-        return " ".join([*words, f"+{question - self._missing_token - 1}"])
-
-
-def reflect_at_walls(positions: Int[Tensor, "*B"], side: int) -> Int[Tensor, "*B"]:
-    """Return positions of a dot that bounces off the walls, from those of one that passes through; it turns in the outer cells."""
-    period = 2 * (side - 1)
-    phase = positions.remainder(period)
-    return torch.minimum(phase, period - phase)
-
-
-@cache
-def enumerate_lines(side: int, max_speed: int, num_frames: int) -> Int[Tensor, "n F"]:
-    """Return the positions of every motion along one axis, one per start and speed."""
-    start = torch.arange(side)
-    speed = torch.arange(-max_speed, max_speed + 1)
-    positions = start[:, None, None] + speed[None, :, None] * torch.arange(num_frames)
-    return reflect_at_walls(positions.flatten(0, 1), side)
+        return " ".join([*words, f"+{ahead}"])

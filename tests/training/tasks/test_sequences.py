@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ctm.modules.input_schedule import EMPTY_CODE, IMAGE_CODE, MINUS, PLUS
+from training.data.motion import reflect_at_walls
 from training.losses import IGNORE_INDEX
 from training.tasks import make_task
 from training.tasks.base import Batch, DistributionShift
@@ -16,7 +17,6 @@ from training.tasks.chain import PAD_TOKEN, compute_values
 from training.tasks.digits import load_images
 from training.tasks.qamnist import resize_and_normalise
 from training.tasks.splits import TEST, TRAIN, VALIDATION, is_in_split, make_generator
-from training.tasks.tracking import reflect_at_walls
 
 SEQUENCE_TASKS = ("arithmetic", "brackets", "chain", "parity", "tracking", "qamnist", "sorting")
 
@@ -163,6 +163,73 @@ def test_quadrant_target_is_the_quadrant_of_the_position():
     )
     assert torch.equal(cells.inputs, quadrants.inputs)
     assert torch.equal((cells.targets >= 8).long() @ torch.tensor([2, 1]), quadrants.targets[:, 0])
+
+
+FRAMES = {"kind": "tracking", "side": 8, "max_horizon": 3, "ood_horizon": 5, "horizon_encoding": "frames"}
+HIDDEN, PAD = 64, 65
+
+
+@pytest.mark.parametrize("split", ["test", "further"])
+def test_frame_encoding_asks_the_questions_of_the_symbol_encoding(split):
+    frames, symbols = (
+        make_task(settings).sample(split, 60, make_generator("encodings"))
+        for settings in (FRAMES, FRAMES | {"horizon_encoding": "symbol"})
+    )
+    ahead = symbols.inputs[:, -1] - HIDDEN - 1
+    assert torch.equal(frames.targets, symbols.targets) and torch.equal(frames.difficulty, symbols.difficulty)
+    assert torch.equal(frames.inputs[:, :6], symbols.inputs[:, :6])
+    expected = [[HIDDEN] * horizon + [PAD] * (5 - horizon) for horizon in ahead.tolist()]
+    assert frames.inputs[:, 6:].tolist() == expected
+    assert set(ahead.tolist()) == (set(range(4)) if split == "test" else {4, 5})
+
+
+def test_frame_encoding_trains_every_place_and_moves_training_paths_alone():
+    task = make_task(FRAMES)
+    batch = task.sample(TRAIN, 400, make_generator("places"))
+    places = set()
+    for tokens, states, target in zip(
+        batch.inputs.tolist(), batch.states.tolist(), batch.targets.tolist(), strict=True
+    ):
+        is_frame = [token != PAD for token in tokens]
+        start, length = is_frame.index(True), sum(is_frame)
+        assert is_frame == [False] * start + [True] * length + [False] * (11 - start - length)
+        assert states[start + length - 1] == 8 * target[0] + target[1], "the state of the asked frame is the answer"
+        for token, state in zip(tokens, states, strict=True):
+            assert state == (IGNORE_INDEX if token == PAD else token if token != HIDDEN else state)
+        num_visible = [sum(token < HIDDEN for token in tokens[: place + 1]) for place in range(11)]
+        for place in range(start, start + length):
+            assert (states[place] == IGNORE_INDEX) == (tokens[place] == HIDDEN and num_visible[place] < 2)
+        places.add((start, length))
+    assert places == {(start, length) for length in range(6, 10) for start in range(12 - length)}
+    targets = task.compute_auxiliary_targets(batch)
+    assert task.num_states == 64 and torch.equal(targets.states, batch.states)
+    ends = [max(place for place, token in enumerate(tokens) if token != PAD) for tokens in batch.inputs.tolist()]
+    assert targets.places.tolist() == [[*range(end + 1), *[IGNORE_INDEX] * (10 - end)] for end in ends]
+
+
+def test_a_dot_is_asked_for_further_ahead_than_in_training_only_with_the_frame_encoding():
+    cells = "1,1 2,2 - 4,4 5,5 6,6"
+    with pytest.raises(ValueError, match=r"how many frames to predict ahead, \+0 to \+3"):
+        make_task(FRAMES | {"horizon_encoding": "symbol"}).parse_input(f"{cells} +4")
+    task = make_task(FRAMES)
+    task_input = task.parse_input(f"{cells} +4")
+    assert task_input.inputs.tolist() == [[9, 18, HIDDEN, 36, 45, 54, *[HIDDEN] * 4, PAD]]
+    assert task_input.true_choices == (4, 4)
+    assert task_input.display["items"] == [*cells.split(), "+1", "+2", "+3", "+4"]
+    sentence = "The question asks 4 frames ahead; the model was trained up to 3."
+    assert task_input.shift == DistributionShift(sentence, "further")
+    assert task.parse_input(f"{cells} +3").shift is None
+    assert task.parse_input("1,1 2,2 3,3 4,4 5,5 0,0 +5").shift.split is None, "no motion comes before further"
+    assert "up to 5" in task.input_hint and task.input_editor["ahead"] == 5
+    assert task.reported_splits == ("test", "further")
+    with pytest.raises(ValueError, match=r"\+0 to \+5"):
+        task.parse_input(f"{cells} +6")
+    for split in (TRAIN, TEST, "further"):
+        batch = task.sample(split, 20, make_generator("texts"))
+        for row in range(20):
+            sample = Batch(batch.inputs[row : row + 1], batch.targets[row : row + 1], batch.difficulty[row : row + 1])
+            read = task.parse_input(task.format_sample(sample))
+            assert read.true_choices == tuple(sample.targets[0].tolist())
 
 
 def test_qamnist_target_is_the_computed_answer_of_the_question():

@@ -1,5 +1,6 @@
 """The JavaScript tasks read and answer texts as the Python tasks do: same inputs, same errors, same sentences."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ SETTINGS = {
     "chain, short": {"max_operations": 1, "ood_max_operations": 2},
     "chain, random start": {"random_offset": True, "ood_max_operations": 12},
     "tracking": {},
+    "tracking, frames": {"horizon_encoding": "frames"},
     "tracking, quadrant": {"target": "quadrant", "frames": 2, "side": 5},
     "sorting": {"count": 3, "gap": 0.1},
     "qamnist": {"operations": 2},
@@ -63,6 +65,8 @@ def make_valid_texts(name: str, task: Task) -> list[str]:
     texts = list(task.get_examples())
     if task.supports_generation:
         texts += [task.generate_input(seed) for seed in range(NUM_SEEDS)]
+    if task.name == "tracking":
+        texts += [re.sub(r"\+\d+$", f"+{ahead}", texts[0]) for ahead in (8, 9, 12, 13)]
     generator = np.random.default_rng(len(name))
     changed = []
     for text in texts:

@@ -29,6 +29,7 @@ const DEFAULTS = {
     max_horizon: 8,
     ood_horizon: 12,
     missing_rate: 0.2,
+    horizon_encoding: "symbol",
   },
 };
 const ALIASES = {

@@ -7,6 +7,7 @@ import { formatRepr, InputError, readRawText, splitWords, takeCharacters } from 
 
 const QUARTERS = ["upper left", "upper right", "lower left", "lower right"];
 const MISSING_FRAME = "-";
+const FURTHER = "further"; // out-of-distribution split: more frames ahead than in training
 
 /** Position of a moving dot. Mirrors `Tracking`. */
 export class Tracking extends Task {
@@ -16,24 +17,34 @@ export class Tracking extends Task {
   difficultyName = "frames ahead plus bounces";
 
   get inputHint() {
-    const { frames, max_horizon: horizon } = this.settings;
+    const { frames } = this.settings;
     const example = ["3,4", "4,5", MISSING_FRAME, "6,7", "7,8", "8,9", "+4"].join(" ");
     return (
       `${frames} positions as row,column (use ${MISSING_FRAME} for a hidden frame), then how many frames to ` +
-      `predict ahead, up to ${horizon}; for example ${example}`
+      `predict ahead, up to ${this.#maxInputHorizon}; for example ${example}`
     );
   }
 
   get inputEditor() {
-    const { side, frames, max_speed: steps, max_horizon: ahead } = this.settings;
-    return { kind: "path", side, frames, steps, ahead };
+    const { side, frames, max_speed: steps } = this.settings;
+    return { kind: "path", side, frames, steps, ahead: this.#maxInputHorizon };
   }
 
   get #asksQuarter() {
     return this.settings.target === "quadrant";
   }
 
-  /** Token of a hidden frame; the tokens after it ask for 0, 1, 2 ... frames ahead. */
+  get #hasFrameEncoding() {
+    return this.settings.horizon_encoding === "frames";
+  }
+
+  /** Largest number of frames ahead that the model has been prepared for. */
+  get #maxInputHorizon() {
+    const { max_horizon: trained, ood_horizon: furthest } = this.settings;
+    return this.#hasFrameEncoding ? furthest : trained;
+  }
+
+  /** Token of a hidden frame; the tokens after it ask for 0, 1, 2 ... frames ahead, or the first of them is padding. */
   get #missingToken() {
     return this.settings.side ** 2;
   }
@@ -43,9 +54,10 @@ export class Tracking extends Task {
   }
 
   get spec() {
-    const { side, frames } = this.settings;
+    const { side, frames, ood_horizon: furthest } = this.settings;
     const [classes, positions] = this.#asksQuarter ? [4, 1] : [side, 2];
-    return { backbone: `grid-${side}x${frames + 1}`, classes, positions, scoredPositions: null, ctcLength: null };
+    const length = frames + (this.#hasFrameEncoding ? furthest : 1);
+    return { backbone: `grid-${side}x${length}`, classes, positions, scoredPositions: null, ctcLength: null };
   }
 
   get labels() {
@@ -70,13 +82,29 @@ export class Tracking extends Task {
     if (cells.filter(Boolean).length < 2) throw new InputError("Show the dot in at least two frames.");
     const ahead = this.#parseHorizon(words.at(-1));
     const tokens = cells.map((cell) => (cell ? cell[0] * side + cell[1] : this.#missingToken));
-    const inputs = buildTokens([...tokens, this.#missingToken + 1 + ahead]);
+    const inputs = buildTokens([...tokens, ...this.#encodeHorizon(ahead)]);
     const { trueChoices, shift } = this.#solve(cells, ahead);
     return buildInput(inputs, this.#buildDisplay(cells, ahead), this.spec.positions, {
       context: ahead,
       trueChoices,
-      shift,
+      shift: shift ?? this.#findShift(ahead),
     });
+  }
+
+  /** Return the tokens after those of the shown frames. */
+  #encodeHorizon(ahead) {
+    if (!this.#hasFrameEncoding) return [this.#missingToken + 1 + ahead];
+    const padToken = this.#missingToken + 1;
+    return Array.from({ length: this.settings.ood_horizon }, (_, frame) =>
+      frame < ahead ? this.#missingToken : padToken,
+    );
+  }
+
+  #findShift(ahead) {
+    const { max_horizon: trained } = this.settings;
+    if (ahead <= trained) return null;
+    const sentence = `The question asks ${ahead} frames ahead; the model was trained up to ${trained}.`;
+    return { sentence, split: FURTHER };
   }
 
   #parseCell(word) {
@@ -93,7 +121,7 @@ export class Tracking extends Task {
   }
 
   #parseHorizon(word) {
-    const { max_horizon: horizon } = this.settings;
+    const horizon = this.#maxInputHorizon;
     const match = /^\+([0-9]{1,3})$/.exec(word);
     if (!match || Number(match[1]) > horizon) {
       throw new InputError(
@@ -149,7 +177,11 @@ export class Tracking extends Task {
 
   #buildDisplay(cells, ahead) {
     const { side, max_speed: fastest, target } = this.settings;
-    const items = [...cells.map((cell) => (cell ? cell.join() : MISSING_FRAME)), `+${ahead}`];
+    const question = this.#hasFrameEncoding ? Array.from({ length: ahead }, (_, frame) => frame + 1) : [ahead];
+    const items = [
+      ...cells.map((cell) => (cell ? cell.join() : MISSING_FRAME)),
+      ...question.map((frame) => `+${frame}`),
+    ];
     const places = this.#asksQuarter ? ["quarter"] : ["row", "column"];
     return { kind: "sequence", items, places, path: { side, fastest, frames: cells, ahead, asked: target } };
   }

@@ -1,0 +1,17 @@
+"""Sequences that begin at a random place of the input, so that every place of a longer input is trained."""
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+
+def shift_right(values: Int[Tensor, "B N"], offsets: Int[Tensor, " B"], fill: int) -> Int[Tensor, "B N"]:
+    """Move each row to the right; what is moved beyond the last place is lost.
+
+    Args:
+        values: Sequences of the same length.
+        offsets: Number of places by which each sequence moves, 0 or more.
+        fill: Value of the places before a moved sequence.
+    """
+    sources = torch.arange(values.size(1)) - offsets.unsqueeze(1)
+    return values.gather(1, sources.clamp(min=0)).masked_fill(sources < 0, fill)
