@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
@@ -34,7 +34,7 @@ from training.tasks.digits import MNIST_MEAN, MNIST_STD, DigitsSettings, denorma
 from training.tasks.splits import LONGER, TEST, TRAIN, VALIDATION, make_generator
 
 BASE = 10
-NUM_STATES = 2 * BASE  # classes of intermediate results: a value so far, or BASE more than the digit of an image
+NUM_STATES = 3 * BASE  # classes of intermediate results, see `build_states`
 SINGLE_DIGIT_FRACTION = 0.25  # share of training questions without an operation
 MAX_QUESTION_CHARS = 100
 OPERATORS = {"+": PLUS, "-": MINUS}
@@ -137,7 +137,7 @@ class Qamnist(Task):
 
         Returns:
             Inputs of shape (B, F, 1025), float32 frames (see `ctm.modules.input_schedule`); targets of shape (B, 1); states of
-            shape (B, F).
+            shape (B, 2 F).
         """
         low, high = self._get_operation_range(split)
         num_digits = torch.randint(1, self.settings.digits + 1, (count,), generator=generator)
@@ -177,9 +177,11 @@ class Qamnist(Task):
         positions = (torch.rand(count, max_operations + 1, generator=generator) * num_digits.unsqueeze(1)).long()
         signs = torch.randint(2, (count, max_operations), generator=generator) * 2 - 1
         frames = self._build_sample_frames(digit_images, num_digits, positions, signs, operations)
-        values = compute_running_values(labels[rows].gather(1, positions), signs)
+        operands = labels[rows].gather(1, positions)
+        values = compute_running_values(operands, signs)
         targets = values.gather(1, operations.unsqueeze(1))
-        return Batch(frames, targets, operations, build_states(parse_frame_codes(frames), labels[rows], values))
+        states = build_states(parse_frame_codes(frames), labels[rows], values, operands)
+        return Batch(frames, targets, operations, states)
 
     def _get_operation_range(self, split: str) -> tuple[int, int]:
         """Return the smallest and the largest number of operations of a split."""
@@ -191,14 +193,17 @@ class Qamnist(Task):
         )
 
     def compute_auxiliary_targets(self, batch: Batch) -> AuxiliaryTargets:
-        """Return the digit of every image and the value after every position of the question.
+        """Return the digit of every image, and the digit at and the value after every position of the question.
 
-        Each is read while the frame after it is shown, at its last tick.
+        A digit at a position is read one tick after its frame, the others while the frame after theirs is shown, at its last tick.
         """
         assert batch.states is not None, "`sample` states them"
         settings = self.settings
         durations = compute_frame_durations(parse_frame_codes(batch.inputs), settings.per_digit, settings.per_part)
-        return AuxiliaryTargets(batch.states, probe_ticks=durations.cumsum(1) + settings.per_part - 1)
+        next_ticks = durations.cumsum(1)  # tick after every frame
+        return AuxiliaryTargets(
+            batch.states, probe_ticks=torch.cat((next_ticks + settings.per_part - 1, next_ticks), 1)
+        )
 
     def _build_sample_frames(
         self,
@@ -386,20 +391,29 @@ def compute_running_values(values: Int[Tensor, "B Q"], signs: Int[Tensor, "B O"]
 
 
 def build_states(
-    codes: Int[Tensor, "B F"], digits: Int[Tensor, "B D"], values: Int[Tensor, "B Q"]
-) -> Int[Tensor, "B F"]:
-    """Return the intermediate result of every frame: the digit of an image, the value so far at a position of the question.
+    codes: Int[Tensor, "B F"], digits: Int[Tensor, "B D"], values: Int[Tensor, "B Q"], operands: Int[Tensor, "B Q"]
+) -> Int[Tensor, "B G"]:
+    """Return two intermediate results for every frame, G = 2 F; `IGNORE_INDEX` where there is none.
+
+    The first F are the digit of an image, plus BASE, or the value so far at a position of the question. The others are the digit
+    at a position of the question, plus 2 BASE.
 
     Args:
         codes: Codes of the frames.
         digits: Digits of the images; a row may have fewer images.
         values: Value after every position of the question; a row may have fewer positions.
+        operands: Digit at every position of the question.
     """
-    states = torch.full_like(codes, IGNORE_INDEX)
-    for kind, classes in ((codes == IMAGE_CODE, BASE + digits), (codes >= 0, values)):
-        index = (kind.cumsum(1) - 1).clamp(min=0)
-        states = torch.where(kind, classes.gather(1, index.clamp(max=classes.size(1) - 1)), states)
-    return states
+    is_image, is_position = codes == IMAGE_CODE, codes >= 0
+    results = torch.where(is_image, select_in_order(is_image, BASE + digits), select_in_order(is_position, values))
+    recalled = select_in_order(is_position, 2 * BASE + operands)
+    return torch.cat((results, recalled), 1)
+
+
+def select_in_order(mask: Bool[Tensor, "B F"], values: Int[Tensor, "B n"]) -> Int[Tensor, "B F"]:
+    """Return the first value of a row at the first place of the mask, the second at the second, and so on; else `IGNORE_INDEX`."""
+    index = (mask.cumsum(1) - 1).clamp(min=0, max=values.size(1) - 1)
+    return values.gather(1, index).where(mask, IGNORE_INDEX)
 
 
 def resize_and_normalise(images: Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 1 32 32"]:

@@ -252,11 +252,17 @@ def test_qamnist_target_is_the_computed_answer_of_the_question():
         question = [code for code in codes if code not in (IMAGE_CODE, EMPTY_CODE)]
         value = digits[question[0]]
         expected_states = [*(10 + digit for digit in digits), value]
+        expected_operands = [*(IGNORE_INDEX for _ in digits), 20 + value]
         for operator, index in zip(question[1::2], question[2::2], strict=True):
             value += {PLUS: 1, MINUS: -1}[operator] * digits[index]
             expected_states += [IGNORE_INDEX, value % 10]
+            expected_operands += [IGNORE_INDEX, 20 + digits[index]]
         assert value % 10 == target
-        assert states == expected_states + [IGNORE_INDEX] * (len(states) - len(expected_states))
+        assert states == [
+            state
+            for part in (expected_states, expected_operands)
+            for state in part + [IGNORE_INDEX] * (len(frames) - len(part))
+        ]
         assert codes == sorted(codes, key=lambda code: (code != IMAGE_CODE) + (code == EMPTY_CODE))
     task_input = task.parse_input("3 7 5 : 1 + 3 - 2")
     assert task_input.context == "3 + 5 - 7" and task_input.inputs.shape[1:] == batch.inputs.shape[1:]
@@ -267,11 +273,11 @@ def test_qamnist_target_is_the_computed_answer_of_the_question():
     assert all(a["until"] + 1 == b["from"] for a, b in pairwise(task_input.display["phases"]))
 
 
-def test_probe_reads_the_state_of_a_frame_while_the_next_frame_is_shown():
+def test_probe_reads_the_states_of_a_frame_while_the_next_frame_is_shown():
     task = make_task({"kind": "qamnist", "digits": 2, "operations": 1, "per_digit": 4, "per_part": 2, "answering": 3})
     batch = task.sample(TRAIN, 40, make_generator("probe"))
     targets = task.compute_auxiliary_targets(batch)
-    assert task.num_states == 20 and targets.places is None and torch.equal(targets.states, batch.states)
+    assert task.num_states == 30 and targets.places is None and torch.equal(targets.states, batch.states)
     has_two_digits = batch.inputs[:, 1, 0] == IMAGE_CODE
     has_operation = batch.difficulty == 1
     assert {(True, True), (False, True), (False, False)} <= set(
@@ -282,6 +288,8 @@ def test_probe_reads_the_state_of_a_frame_while_the_next_frame_is_shown():
         ends = [4 * (index + 1) for index in range(num_digits)]
         ends += [ends[-1] + 2 * (index + 1) for index in range(3 if has_operation[row] else 1)]
         assert ticks[: len(ends)] == [end + 1 for end in ends], "the second tick of two"
+        recalled = ticks[len(ticks) // 2 :]
+        assert recalled[: len(ends)] == ends, "the first tick of two"
 
 
 def test_a_stage_of_a_curriculum_has_short_questions_for_the_same_model():
