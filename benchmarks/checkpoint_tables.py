@@ -13,6 +13,7 @@ from training.tasks.registry import get_task_types
 from training.training_cost import format_flops, format_processor_time
 
 NOT_MEASURED = "Not measured yet."
+UNTAUGHT = "-untaught"  # ends the name of a model that was not taught, if there is a taught one
 MODEL_TYPE_NAMES = {"ctm": "CTM", "lstm": "LSTM", "ff": "feed-forward"}
 
 
@@ -155,7 +156,7 @@ def build_difficulty_table(checkpoint: str) -> str:
 def build_comparison_table() -> str:
     """Build a row for every model whose task has baselines, and for the baselines."""
     found = [
-        (folder.name.removesuffix(f"-{kind}"), kind, folder, metrics)
+        (folder.name.removesuffix(f"-{kind}").removesuffix(UNTAUGHT), kind, folder, metrics)
         for folder, kind, metrics in load_checkpoint_metrics()
     ]
     compared = {name for name, kind, _, _ in found if kind != "ctm"}
@@ -168,8 +169,9 @@ def build_comparison_table() -> str:
     for name, kind, folder, metrics in found:
         if name in compared:
             train, e = metrics["training"], metrics["evaluations"][0]
+            label = MODEL_TYPE_NAMES[kind] + (", untaught" if folder.name.endswith(UNTAUGHT) else "")
             lines.append(
-                f"| {name} | [{MODEL_TYPE_NAMES[kind]}](../checkpoints/{folder.name}) | {count_weights(folder):,} | {train['steps']:,} "
+                f"| {name} | [{label}](../checkpoints/{folder.name}) | {count_weights(folder):,} | {train['steps']:,} "
                 f"| {format_flops(find_flops(folder, train))} | {e['split']} | {e['n']:,} | **{e['accuracy_halted']:.2%}** "
                 f"| {e['mean_ticks']:.1f} of {e['iterations']} | {e['accuracy_best']:.2%} |"
             )

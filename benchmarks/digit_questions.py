@@ -7,14 +7,11 @@ model recognises nearly all training images, so its errors there are errors in r
 test images is due to misread digits. The answers are those at the most certain tick, without halting.
 """
 
-import argparse
-import datetime
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.paths import ROOT, write_figures
+from benchmarks.paths import ROOT, run_benchmark
 from ctm.checkpoint import load
 from training.evaluation import evaluate_curves, split_into_batches
 from training.metrics import summarise_curves
@@ -47,8 +44,6 @@ def measure() -> dict[str, Any]:
         print(row, flush=True)
         rows.append(row)
     return {
-        "command": "python -m benchmarks.digit_questions",
-        "date": datetime.date.today().isoformat(),
         "checkpoint": CHECKPOINT,
         "digits": task.settings.digits,
         "trained_operations": trained,
@@ -71,15 +66,5 @@ def render_table(figures: dict[str, Any]) -> str:
     return "\n".join([*lines, "", source])
 
 
-def main() -> None:
-    """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.digit_questions", description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, default=ROOT / f"benchmarks/{RESULTS_NAME}.json", help="file to write")
-    args = parser.parse_args()
-    figures = measure()
-    write_figures(args.json, figures)
-    print(render_table(figures))
-
-
 if __name__ == "__main__":
-    main()
+    run_benchmark(RESULTS_NAME, __doc__, measure, render_table)

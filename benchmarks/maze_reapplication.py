@@ -6,12 +6,9 @@ Each application starts where the route of the one before ended; see `training.r
 the test split. The default halting policy of the checkpoint ends each application.
 """
 
-import argparse
-import datetime
-from pathlib import Path
 from typing import Any
 
-from benchmarks.paths import ROOT, write_figures
+from benchmarks.paths import ROOT, run_benchmark
 from ctm.checkpoint import load
 from inference.engine import Engine
 from training.finalize import get_default_policy
@@ -37,8 +34,6 @@ def measure() -> dict[str, Any]:
         )
         print(f"{side} x {side}: {sides[str(side)]['by_application'][-1]['solved']:.1%}", flush=True)
     return {
-        "command": "python -m benchmarks.maze_reapplication",
-        "date": datetime.date.today().isoformat(),
         "checkpoint": CHECKPOINT,
         "policy": str(policy),
         "sides": sides,
@@ -65,17 +60,5 @@ def render_table(figures: dict[str, Any]) -> str:
     return "\n".join([*lines, "", source])
 
 
-def main() -> None:
-    """Run the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.maze_reapplication", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("--json", type=Path, default=ROOT / "benchmarks/maze_reapplication.json", help="file to write")
-    args = parser.parse_args()
-    figures = measure()
-    write_figures(args.json, figures)
-    print(render_table(figures))
-
-
 if __name__ == "__main__":
-    main()
+    run_benchmark("maze_reapplication", __doc__, measure, render_table)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (
+    arithmetic_digits,
     browser_engine,
     compare_runs,
     digit_questions,
@@ -116,6 +117,10 @@ MEASURED_SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # document -> na
         "parity of 64 bits": build_from_benchmark("parity_64_runs", compare_runs.render_table),
         "chains": build_from_benchmark("chain_runs", compare_runs.render_table),
         "chain lengths": partial(build_difficulty_table, "chain"),
+        "arithmetic runs": build_from_benchmark("arithmetic_runs", compare_runs.render_table),
+        "arithmetic digits": build_from_benchmark(arithmetic_digits.RESULTS_NAME, arithmetic_digits.render_table),
+        "tracking runs": build_from_benchmark("tracking_runs", compare_runs.render_table),
+        "tracking difficulty": partial(build_difficulty_table, "tracking-position"),
         "maze attention": build_from_benchmark(maze_attention.RESULTS_NAME, maze_attention.render_table),
         "paced mazes": build_from_benchmark("mazes_runs", compare_runs.render_table),
         "maze backbones": build_from_benchmark(maze_backbones.RESULTS_NAME, maze_backbones.render_table),

@@ -27,6 +27,7 @@ MIN_ACCURACY = {
     "mazes-15-taught": 0.89,
     "qamnist": 0.95,
     "sorting-10": 0.95,
+    "tracking-position-untaught": 0.97,
     "tracking-position": 0.97,
     "tracking-quadrant": 0.995,
     "transfer": 0.95,

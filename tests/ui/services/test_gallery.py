@@ -310,6 +310,6 @@ def test_the_findings_that_texts_state_hold(bundled):
     assert fashion["mean_ticks"] < 1.5
     accuracies = [
         read(name)["accuracy_halted"]
-        for name in ("tracking-position", "tracking-position-lstm", "tracking-position-ff")
+        for name in ("tracking-position-untaught", "tracking-position-lstm", "tracking-position-ff")
     ]
     assert accuracies == sorted(accuracies, reverse=True)
