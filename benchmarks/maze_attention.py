@@ -26,7 +26,7 @@ from training.tasks.base import Batch
 from training.tasks.splits import TEST, make_generator
 
 RESULTS_NAME = "maze_attention"
-CHECKPOINTS = ("mazes-15", "mazes-15-paced", "mazes-15-taught")
+CHECKPOINTS = ("mazes-15-untaught", "mazes-15-paced", "mazes-15")
 MIN_MOVES = 40
 MOVES_PER_CELL = 2
 SHOWN_TICKS = (1, 5, 10, 15, 20, 25, 30, 35, 40, 50)

@@ -16,7 +16,7 @@ from training.model_card import format_accuracy
 from training.reapplication import evaluate_reapplication, generate_test_mazes
 from training.tasks import build_task
 
-CHECKPOINT = "mazes-15"
+CHECKPOINT = "mazes-15-untaught"
 NUM_MAZES_BY_SIDE = {15: 2_048, 19: 1_024, 27: 512, 39: 256, 99: 32}
 MAX_APPLICATIONS = 40
 SHOWN_APPLICATIONS = (1, 2, 3, 10, 40)

@@ -23,7 +23,7 @@ from ctm.export.onnx_export import OPSET, export_onnx
 from training.evaluation import build_split_batches
 from training.tasks import build_task
 
-DEFAULT_CHECKPOINTS = ("arithmetic", "digits", "mazes-15", "parity-16")
+DEFAULT_CHECKPOINTS = ("arithmetic", "digits", "mazes-15-untaught", "parity-16")
 BATCH_SIZES = (1, 16, 64)
 MAX_DIFFERENCE = 1e-4  # of logits, relative to the largest
 

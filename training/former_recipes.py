@@ -36,8 +36,8 @@ FORMER_RECIPES = {
     recipe.name: recipe
     for recipe in (
         FormerRecipe("chain-on", "chain-untaught", 2),
-        FormerRecipe("mazes-15-small", "mazes-15", 1),
-        FormerRecipe("mazes-15-wide", "mazes-15", 2),
+        FormerRecipe("mazes-15-small", "mazes-15-untaught", 1),
+        FormerRecipe("mazes-15-wide", "mazes-15-untaught", 2),
         FormerRecipe("parity-64-expanded", "parity-64", 0),
         FormerRecipe("qamnist-on", "qamnist", 2),
     )

@@ -68,7 +68,7 @@ def test_recipes_train_from_nothing():
     """Experiments with the weights of a bundled model begin with them."""
     starts = {get_recipe_name(path): read_recipe(path).init_from for path in RECIPES}
     assert {name: start for name, start in starts.items() if start} == {
-        "mazes-15-paced": "checkpoints/mazes-15",
+        "mazes-15-paced": "checkpoints/mazes-15-untaught",
         "transfer": "checkpoints/parity-16-untaught",
     }
 
