@@ -1,9 +1,9 @@
-"""Accuracy of the bundled model for questions on digits, by the number of operations and by the images of the digits.
+"""Accuracy of the bundled models for questions on digits, by the number of operations and by the images of the digits.
 
     python -m benchmarks.digit_questions [--json FILE]
 
 The same kinds of questions are asked about test images, which no training saw, and about training images without distortion. The
-model recognises nearly all training images, so its errors there are errors in remembering and adding; the difference to the
+model recognises nearly all training images, so errors there are errors in remembering and adding; the difference to the
 test images is due to misread digits. The answers are those at the most certain tick, without halting.
 """
 
@@ -20,49 +20,50 @@ from training.tasks import build_task
 from training.tasks.qamnist import Qamnist
 from training.tasks.splits import TEST, TRAIN, make_generator
 
-CHECKPOINT = "qamnist"
+CHECKPOINTS = ("qamnist-untaught", "qamnist")
 RESULTS_NAME = "digit_questions"
 QUESTIONS = 1_024  # for each number of operations and each source of images
 IMAGE_SPLITS = {"test": TEST, "training": TRAIN}
 
 
 def measure() -> dict[str, Any]:
-    """Return the accuracy for every number of operations, up to twice the longest training question."""
-    checkpoint = load(ROOT / "checkpoints" / CHECKPOINT)
+    """Return the accuracy of every model."""
+    return {"n": QUESTIONS, "models": [measure_checkpoint(name) for name in CHECKPOINTS]}
+
+
+def measure_checkpoint(name: str) -> dict[str, Any]:
+    """Return the accuracy for every number of operations, up to twice the longest training question.
+
+    Args:
+        name: Name of a bundled checkpoint. Its questions have as many digits as it can read.
+    """
+    checkpoint = load(ROOT / "checkpoints" / name)
     task = build_task(checkpoint.task, checkpoint.model.config.to_dict())
     assert isinstance(task, Qamnist)
     trained = task.settings.operations
     rows = []
     for operations in range(1, 2 * trained + 1):
         row: dict[str, Any] = {"operations": operations}
-        for name, split in IMAGE_SPLITS.items():
+        for source, split in IMAGE_SPLITS.items():
             generator = make_generator("digit questions", split, operations)
             digits = torch.full((QUESTIONS,), task.settings.digits)
             samples = task.sample_questions(split, digits, torch.full_like(digits, operations), operations, generator)
             curves = evaluate_curves(checkpoint.model, task.decoder, split_into_batches(samples))
-            row[name] = summarise_curves(curves)["accuracy_certain"]
-        print(row, flush=True)
+            row[source] = summarise_curves(curves)["accuracy_certain"]
+        print(name, row, flush=True)
         rows.append(row)
-    return {
-        "checkpoint": CHECKPOINT,
-        "digits": task.settings.digits,
-        "trained_operations": trained,
-        "n": QUESTIONS,
-        "rows": rows,
-    }
+    return {"checkpoint": name, "digits": task.settings.digits, "trained_operations": trained, "rows": rows}
 
 
 def render_table(figures: dict[str, Any]) -> str:
     """Render the accuracies as a Markdown table."""
-    lines = ["| operations | test images | training images |", "|---|---|---|"]
-    for row in figures["rows"]:
-        note = "" if row["operations"] <= figures["trained_operations"] else " (never trained)"
-        shares = " | ".join(format_accuracy(row[name], figures["n"]) for name in IMAGE_SPLITS)
-        lines.append(f"| {row['operations']}{note} | {shares} |")
-    source = (
-        f"`{figures['checkpoint']}`, {figures['digits']} digits, {figures['n']:,} questions in each cell; `{figures['command']}`, "
-        f"{figures['date']}."
-    )
+    lines = ["| model | digits | operations | test images | training images |", "|---|---|---|---|---|"]
+    for model in figures["models"]:
+        for row in model["rows"]:
+            note = "" if row["operations"] <= model["trained_operations"] else " (never trained)"
+            shares = " | ".join(format_accuracy(row[name], figures["n"]) for name in IMAGE_SPLITS)
+            lines.append(f"| {model['checkpoint']} | {model['digits']} | {row['operations']}{note} | {shares} |")
+    source = f"{figures['n']:,} questions in each cell; `{figures['command']}`, {figures['date']}."
     return "\n".join([*lines, "", source])
 
 

@@ -39,7 +39,7 @@ FORMER_RECIPES = {
         FormerRecipe("mazes-15-small", "mazes-15-untaught", 1),
         FormerRecipe("mazes-15-wide", "mazes-15-untaught", 2),
         FormerRecipe("parity-64-expanded", "parity-64", 0),
-        FormerRecipe("qamnist-on", "qamnist", 2),
+        FormerRecipe("qamnist-on", "qamnist-untaught", 2),
     )
 }
 

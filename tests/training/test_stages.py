@@ -1,5 +1,6 @@
 """Tests of recipes in stages: a run equals the commands that it replaces, and resumes exactly inside and between stages."""
 
+import json
 import os
 import shutil
 import signal
@@ -262,6 +263,18 @@ def test_one_command_trains_all_stages_and_finalizes_the_last(tmp_path, capsys):
     assert "raise stages.3.train.steps" in capsys.readouterr().out
     main(["train", "--run-dir", str(run_dir.path), "stages.3.train.steps=7"])
     assert load(run_dir.final_checkpoint_dir).metrics["training"]["steps"] == 17
+    stages = [*STAGES[:2], STAGES[2] | {"train": {"init_mode": "expand", "steps": 7}}]
+    further = STAGES[2] | {"train": {"steps": 3}, "optim": {"lr": 5e-4}}
+    main(
+        [
+            "train",
+            "--run-dir",
+            str(run_dir.path),
+            f"stages={json.dumps([*stages, further])}",
+        ]
+    )
+    training = load(run_dir.final_checkpoint_dir).metrics["training"]
+    assert (training["steps"], training["stages"]) == (20, 4), "a finished run continues with a further stage"
 
 
 def test_run_between_two_stages_cannot_be_finalized(in_second_stage):
