@@ -86,7 +86,7 @@ def test_mazes_of_another_size_are_test_mazes_with_routes_of_any_length():
 
 
 def test_the_command_applies_the_bundled_model_again(capsys):
-    main(["evaluate", str(ROOT / "checkpoints/mazes-15"), "--reapply", "4", "--samples", "64"])
+    main(["evaluate", str(ROOT / "checkpoints/mazes-15-untaught"), "--reapply", "4", "--samples", "64"])
     result = json.loads(capsys.readouterr().out)
     assert (result["side"], result["n"], result["split"]) == (15, 64, "test")
     first, *_, last = result["by_application"]

@@ -45,8 +45,8 @@ def test_a_task_without_difficulties_has_no_slider(name):
 
 
 def test_examples_are_labelled_by_what_was_measured():
-    scale, _ = build_scale("mazes-15")
-    labels = make_inference_service(Path("checkpoints")).get_checkpoint_info("mazes-15").example_labels
+    scale, _ = build_scale("mazes-15-untaught")
+    labels = make_inference_service(Path("checkpoints")).get_checkpoint_info("mazes-15-untaught").example_labels
     assert labels == [
         "Easy: 10 steps to the goal",
         "Typical: 22 steps to the goal",
