@@ -1,8 +1,8 @@
-"""Which digits the bundled arithmetic model predicts correctly, by the number of tens that the next number is away.
+"""Which digits the bundled arithmetic model predicts correctly, by the tens by which the next number differs.
 
     python -m benchmarks.arithmetic_digits [--json FILE]
 
-The steps of the split `extrapolation` are larger than those of training, so that the next number is sometimes more tens away than
+The steps of the split `extrapolation` are larger than those of training, so that the next number sometimes differs by more tens than
 ever in training. The answers are those of the last tick, without halting.
 """
 
@@ -24,7 +24,7 @@ SPLITS = (TEST, COMPOSITIONAL, EXTRAPOLATION)
 
 
 def count_tens(task: Arithmetic, split: str) -> torch.Tensor:
-    """Return how many tens the fifth number of every sequence is away from the fourth one."""
+    """Return by how many tens the fifth number of every sequence differs from the fourth one."""
     start, difference = get_sequences(split, task.settings).T
     fourth = start + (NUM_INPUT_TERMS - 1) * difference
     return ((fourth + difference) // 10 - fourth // 10).abs()
