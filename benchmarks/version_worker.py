@@ -18,7 +18,10 @@ from training.config import read_recipe
 IMAGE_SHAPES = {"digits": (1, 28, 28), "mazes-15": (3, 15, 15)}  # of one input, by checkpoint
 RENAMED_CHECKPOINTS = {
     "parity-16": "parity-16-untaught",
+    "mazes-15": "mazes-15-untaught",
     "tracking-position": "tracking-position-untaught",
+    "qamnist": "qamnist-untaught",
+    "arithmetic": "arithmetic-table",
 }  # name in 0.1.0 -> name of the same weights today
 TOKEN_INPUTS = {"parity-16": (16, 2)}  # length and number of tokens
 

@@ -67,7 +67,12 @@ REQUIRED_CHANGES["model.num_layers"] = {
     "model": {"kind": "lstm", "iterations": 3, "d_model": 8, "d_input": 8, "heads": 2}
 }
 REQUIRED_CHANGES["task.length_draws"] = {"task.even_lengths": True}
-for name in ("task.encoding", "task.horizon_encoding", "model.backbone_type", *REQUIRED_CHANGES):  # their models attend to no tokens
+for name in (
+    "task.encoding",
+    "task.horizon_encoding",
+    "model.backbone_type",
+    *REQUIRED_CHANGES,
+):  # their models attend to no tokens
     REQUIRED_CHANGES[name] = REQUIRED_CHANGES.get(name, {}) | NEUTRAL_SETTINGS
 
 
