@@ -229,8 +229,8 @@ test("a record continues after the halting tick if the request says so", async (
 
 test("a host runs thoughts of one model one after the other", async () => {
   const { host, messages } = createHost();
-  await host.handle({ type: "load", id: 1, files: readFiles("mazes-15") });
-  const input = readInput("mazes-15");
+  await host.handle({ type: "load", id: 1, files: readFiles("mazes-15-untaught") });
+  const input = readInput("mazes-15-untaught");
   const request = { type: "think", checkpoint: 1, ...input, policy: "certainty>1" };
   await Promise.all(
     [2, 3, 4].map((id) => host.handle({ ...request, id })).concat(host.handle({ type: "cancel", id: 4 })),
@@ -245,8 +245,8 @@ test("a host runs thoughts of one model one after the other", async () => {
 
 test("a host cancels a thought between ticks and answers errors in one sentence", async () => {
   const { host, messages } = createHost();
-  await host.handle({ type: "load", id: 1, files: Object.fromEntries(readFiles("mazes-15")) });
-  const input = readInput("mazes-15");
+  await host.handle({ type: "load", id: 1, files: Object.fromEntries(readFiles("mazes-15-untaught")) });
+  const input = readInput("mazes-15-untaught");
   const thought = host.handle({ type: "think", id: 2, checkpoint: 1, ...input, policy: "certainty>1" });
   await host.handle({ type: "cancel", id: 2 });
   await thought;

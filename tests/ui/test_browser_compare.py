@@ -14,7 +14,7 @@ from tests.ui.test_browser import browser, choose_checkpoint, locate_sentence
 __all__ = ["browser"]
 pytestmark = pytest.mark.browser
 
-CHECKPOINTS = ("brackets", "brackets-lstm", "brackets-ff", "mazes-15")
+CHECKPOINTS = ("brackets", "brackets-lstm", "brackets-ff", "mazes-15-untaught")
 STATUS = ".compare-status"
 FINISHED = re.compile(r"stopped after \d+ of \d+ ticks|one pass, no ticks")
 
@@ -94,7 +94,7 @@ def test_the_server_compares_if_it_computes_the_prediction(page):
 
 
 def test_a_maze_that_is_too_hard_is_solved_in_parts(page):
-    choose_checkpoint(page, "mazes-15")
+    choose_checkpoint(page, "mazes-15-untaught")
     expect(page.locator("#difficulty")).to_contain_text("% of such mazes are solved (n = ")
     expect(page.locator("#image-examples")).to_contain_text("Easy: 10 steps to the goal; Typical: 22")
     page.locator("#image-examples button").nth(0).click()
