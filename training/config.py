@@ -78,8 +78,8 @@ class RunConfig(RunSettings):
         task = self.make_task()
         model_config = self.build_model_config(task)
         check_auxiliary_losses(self.loss, task, model_config)
-        if self.train.token_init != "default":
-            check_token_backbone(model_config, self.train.token_init)
+        if self.train.token_init == "separate":
+            check_token_backbone(model_config)
         self._stage_configs = build_stage_configs(self)
         return self
 

@@ -12,7 +12,6 @@ from training.energy.losses import DEFAULT_ENERGY_KIND, EnergyKind, EnergyLossPa
 from training.losses import TickReduction, TickReductionKind
 from training.pace import Pace
 from training.resume_rules import BatchSplit, Changeable, Fixed, RunSettings
-from training.token_init import TokenInit
 
 MAX_ACCUMULATION_STEPS = 4_096
 
@@ -208,12 +207,11 @@ class TrainConfig(RunSettings):
     device: Changeable[Literal["auto", "cpu"]] = Field(
         "auto", title="Device", description="auto uses the accelerator if there is one"
     )
-    token_init: Fixed[TokenInit] = Field(
+    token_init: Fixed[Literal["default", "separate"]] = Field(
         "default",
         title="Initial token embedding",
         description="initial embedding of token sequences: as PyTorch (default), or symbols and sine positions in different "
-        "halves, with keys that tell positions and values that tell symbols apart (separate), and symbols as points on "
-        "circles (circular)",
+        "halves, with keys that tell positions and values that tell symbols apart (separate)",
     )
     prefetch: Changeable[int] = Field(
         0,

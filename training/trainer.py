@@ -27,7 +27,7 @@ from training.prefetch import prefetch_batches
 from training.stages import Stage
 from training.tasks.base import Batch
 from training.tasks.splits import VALIDATION, make_generator
-from training.token_init import init_tokens
+from training.token_init import separate_symbols_from_positions
 from training.trainer_state import SavedState, TrainerState, get_rng_state, set_rng_state
 from training.training_cost import BatchKind, TrainingCost
 from training.weight_transfer import freeze_parameters, load_initial_weights
@@ -64,7 +64,8 @@ class Trainer:
         self.accelerator = build_accelerator(config.train)
         self.task = config.make_task()
         model = build_model(config.build_model_config(self.task), self.task.get_spec().in_features, config.train.seed)
-        init_tokens(model, config.train.token_init)
+        if config.train.token_init == "separate":
+            separate_symbols_from_positions(model)
         freeze_parameters(model, config.train.freeze)
         if init_model is not None:
             source = "init_from" if self.stage.number == 1 else f"the model of stage {self.stage.number - 1}"

@@ -131,10 +131,12 @@ def has_learned(losses: list[float]) -> bool:
 
 def select_small_model_changes(config: RunConfig) -> dict[str, object]:
     """Return the overrides that make the model small, of those that it has."""
-    changes = SMALL_MODEL_CHANGES | {"model.iterations": (config.make_task().get_spec().ctc_length or 0) + 2}
-    if config.train.token_init == "circular":  # needs a width of twice the ten digits
-        changes |= {"model.d_input": 20}
-    return {name: value for name, value in changes.items() if not name.startswith("model.") or name[6:] in config.model}
+    ticks = {"model.iterations": (config.make_task().get_spec().ctc_length or 0) + 2}
+    return {
+        name: value
+        for name, value in (SMALL_MODEL_CHANGES | ticks).items()
+        if not name.startswith("model.") or name[6:] in config.model
+    }
 
 
 @pytest.mark.parametrize("path", IMAGE_RECIPES, ids=get_recipe_name)

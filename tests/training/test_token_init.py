@@ -8,7 +8,7 @@ import torch
 from ctm import build_model
 from tests.training.test_trainer import TINY_RECIPE, make_tiny_config
 from training.config import RunConfig
-from training.token_init import compute_circular_symbols, compute_sine_positions
+from training.token_init import compute_sine_positions
 from training.trainer import Trainer
 
 HALF = 4  # of d_input in the tiny recipe
@@ -35,41 +35,6 @@ def test_neighbouring_positions_are_a_quarter_turn_apart_in_the_fastest_pair():
     assert positions[0, :4].tolist() == pytest.approx([0, 1, 0, -1], abs=1e-6)
     assert positions[3, 1].item() == pytest.approx(math.sin(math.pi / 16), rel=1e-5)
     assert torch.allclose(positions[:4] ** 2 + positions[4:] ** 2, torch.ones(4, 16))
-
-
-def test_equal_sums_modulo_ten_are_equal_rotations():
-    features = compute_circular_symbols(10)
-    assert features.shape == (10, 10)
-    cosines, sines = features[:, :5], torch.cat((features[:, 5:9], torch.zeros(10, 1)), 1)
-    points = torch.complex(cosines, sines)
-    assert torch.allclose(points[7] * points[8], points[(7 + 8) % 10], atol=1e-5)
-    assert features[:, 9].tolist() == pytest.approx([-1 + 2 * digit / 9 for digit in range(10)], abs=1e-6)
-
-
-@pytest.mark.parametrize("num_symbols", [1, 2, 3, 10, 13])
-def test_every_number_of_symbols_has_as_many_features_as_symbols(num_symbols):
-    features = compute_circular_symbols(num_symbols)
-    assert features.shape == (num_symbols, num_symbols)
-    assert features.unique(dim=0).size(0) == num_symbols
-
-
-def test_circular_symbols_fill_the_first_half_of_the_embedding():
-    model = Trainer(make_separate_config().with_overrides({"train.token_init": "circular"})).unwrapped_model
-    separate = Trainer(make_separate_config()).unwrapped_model
-    symbols = model.backbone.embedding.weight
-    num_symbols = len(symbols)
-    assert torch.allclose(symbols[:, :num_symbols], math.sqrt(2) * compute_circular_symbols(num_symbols))
-    assert (symbols[:, num_symbols:] == 0).all()
-    assert torch.equal(model.backbone.positions, separate.backbone.positions)
-    assert torch.equal(model.attention.in_proj_weight, separate.attention.in_proj_weight)
-
-
-def test_a_width_that_is_too_small_for_the_symbols_is_rejected_in_one_sentence():
-    chain = TINY_RECIPE | {"task": {"kind": "chain"}, "train": TINY_RECIPE["train"] | {"token_init": "circular"}}
-    with pytest.raises(ValueError, match=r"at least twice.*28: got 8\. Set train\.token_init=separate\.") as error:
-        RunConfig.parse(chain)
-    assert "\n" not in str(error.value)
-    RunConfig.parse(chain | {"train": chain["train"] | {"token_init": "separate"}})
 
 
 def test_names_and_shapes_are_those_of_the_default_and_other_weights_are_equal():
