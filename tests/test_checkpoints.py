@@ -18,7 +18,7 @@ MIN_ACCURACY = {
     "parity-16": 0.998,
     "parity-16-untaught": 0.99,
     "parity-64": 0.99,
-    "arithmetic": 0.998,
+    "arithmetic": 0.997,
     "arithmetic-table": 0.995,
     "brackets": 0.99,
     "chain": 0.995,
