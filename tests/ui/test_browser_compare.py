@@ -14,7 +14,7 @@ from tests.ui.test_browser import browser, choose_checkpoint, locate_sentence
 __all__ = ["browser"]
 pytestmark = pytest.mark.browser
 
-CHECKPOINTS = ("brackets", "brackets-lstm", "brackets-ff", "mazes-15-untaught")
+CHECKPOINTS = ("brackets", "brackets-lstm", "brackets-ff", "mazes-15", "mazes-15-untaught")
 STATUS = ".compare-status"
 FINISHED = re.compile(r"stopped after \d+ of \d+ ticks|one pass, no ticks")
 
