@@ -3,7 +3,7 @@
     python -m benchmarks.digit_questions [--json FILE]
 
 The same kinds of questions are asked about test images, which no training saw, and about training images without distortion. The
-model recognises nearly all training images, so errors there are errors in remembering and adding; the difference to the
+models recognise nearly all training images, so errors there are errors in remembering and adding; the difference to the
 test images is due to misread digits. The answers are those at the most certain tick, without halting.
 """
 

@@ -163,32 +163,40 @@ def test_a_resumed_run_continues_probe_and_optimiser(tmp_path):
     assert read_metrics(whole) == read_metrics(resumed)
 
 
-def test_the_losses_lower_themselves_on_one_batch():
-    config = RunConfig.parse(
-        TINY_RECIPE
-        | {"model": TINY_RECIPE["model"] | {"iterations": 12, "dropout": 0.0}}
-        | {"loss": TAUGHT_LOSS | AUXILIARY | {"energy_kind": "none"}, "optim": {"lr": 0.02, "warmup_steps": 0}}
-        | {"train": TINY_RECIPE["train"] | {"steps": 100_000}}
-    )
-    trainer = Trainer(config)
+def train_on_one_batch(recipe: dict, batch_size: int, num_steps: int) -> tuple[Trainer, list[dict[str, float]]]:
+    """Train repeatedly on the same samples, at a constant learning rate. Return the trainer and the figures of every step."""
+    trainer = Trainer(RunConfig.parse(recipe | {"train": TINY_RECIPE["train"] | {"steps": 100_000}}))
     trainer.prepare()
-    batch = trainer.task.sample(TRAIN, 32, make_generator("one batch"))
-    figures = [trainer.train_step(iter([batch])) for _ in range(40)]
+    batch = trainer.task.sample(TRAIN, batch_size, make_generator("one batch"))
+    return trainer, [trainer.train_step(iter([batch])) for _ in range(num_steps)]
+
+
+@pytest.mark.parametrize(
+    ("task", "iterations", "loss"),
+    [
+        (TINY_RECIPE["task"], 12, TAUGHT_LOSS),
+        (FRAMES, 8, {"pace_ticks": 1, "pace_delay": 2, "lookahead": 2}),
+    ],
+    ids=["parity", "frames"],
+)
+def test_the_losses_lower_themselves_on_one_batch(task, iterations, loss):
+    recipe = (
+        TINY_RECIPE
+        | {"task": task, "model": TINY_RECIPE["model"] | {"iterations": iterations, "dropout": 0.0}}
+        | {"loss": loss | AUXILIARY | {"energy_kind": "none"}, "optim": {"lr": 0.02, "warmup_steps": 0}}
+    )
+    _, figures = train_on_one_batch(recipe, batch_size=32, num_steps=40)
     for name in ("attention_loss", "probe_loss"):
         assert figures[-1][name] < 0.8 * figures[0][name], name
 
 
 def test_the_feature_loss_lowers_itself_on_one_batch_and_its_probe_is_in_no_checkpoint(tmp_path):
-    config = RunConfig.parse(
+    recipe = (
         TINY_RECIPE
         | {"task": {"kind": "mazes", "side": 7, "route": 4}, "model": TINY_RECIPE["model"] | {"dropout": 0.0}}
         | {"loss": {"feature_loss_weight": 1.0, "energy_kind": "none"}, "optim": {"lr": 0.01, "warmup_steps": 0}}
     )
-    trainer = Trainer(config)
-    trainer.prepare()
-    batch = trainer.task.sample(TRAIN, 16, make_generator("one batch"))
-    trainer.config = config.with_overrides({"train.steps": 100_000})
-    figures = [trainer.train_step(iter([batch])) for _ in range(25)]
+    trainer, figures = train_on_one_batch(recipe, batch_size=16, num_steps=25)
     assert figures[-1]["feature_loss"] < 0.6 * figures[0]["feature_loss"]
     assert {"probe_loss", "attention_loss"}.isdisjoint(figures[0])
     assert list(trainer.get_probe_weights()) == ["feature.linear.weight", "feature.linear.bias"]
@@ -197,33 +205,15 @@ def test_the_feature_loss_lowers_itself_on_one_batch_and_its_probe_is_in_no_chec
 
 def test_the_probe_loss_of_an_input_schedule_lowers_itself_on_one_batch():
     model = SCHEDULED_MODEL | {"dropout": 0.0, "d_model": 32}
-    config = RunConfig.parse(
+    recipe = (
         TINY_RECIPE
         | QAMNIST
         | {"model": model, "loss": {"probe_loss_weight": 1.0, "energy_kind": "none"}}
-        | {"optim": {"lr": 0.01, "warmup_steps": 0}, "train": TINY_RECIPE["train"] | {"steps": 100_000}}
+        | {"optim": {"lr": 0.01, "warmup_steps": 0}}
     )
-    trainer = Trainer(config)
-    trainer.prepare()
-    batch = trainer.task.sample(TRAIN, 16, make_generator("one batch"))
-    figures = [trainer.train_step(iter([batch])) for _ in range(40)]
+    _, figures = train_on_one_batch(recipe, batch_size=16, num_steps=40)
     assert figures[-1]["probe_loss"] < 0.6 * figures[0]["probe_loss"]
     assert "attention_loss" not in figures[0]
-
-
-def test_attention_and_probe_losses_of_frames_lower_themselves_on_one_batch():
-    config = RunConfig.parse(
-        TINY_RECIPE
-        | {"task": FRAMES, "model": TINY_RECIPE["model"] | {"iterations": 8, "dropout": 0.0}}
-        | {"loss": AUXILIARY | {"pace_ticks": 1, "pace_delay": 2, "lookahead": 2, "energy_kind": "none"}}
-        | {"optim": {"lr": 0.02, "warmup_steps": 0}, "train": TINY_RECIPE["train"] | {"steps": 100_000}}
-    )
-    trainer = Trainer(config)
-    trainer.prepare()
-    batch = trainer.task.sample(TRAIN, 32, make_generator("one batch"))
-    figures = [trainer.train_step(iter([batch])) for _ in range(40)]
-    for name in ("attention_loss", "probe_loss"):
-        assert figures[-1][name] < 0.8 * figures[0][name], name
 
 
 @pytest.mark.parametrize(

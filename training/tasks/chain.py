@@ -18,7 +18,7 @@ from torch import Tensor
 from ctm.settings import Settings
 from training.auxiliary_losses import AuxiliaryTargets
 from training.tasks.base import Batch, DistributionShift, Task, TaskAnswer, TaskInput, TaskSpec, check_alphabet
-from training.tasks.offsets import shift_right
+from training.tasks.offsets import count_places_to_end, shift_right
 from training.tasks.splits import LONGER, TEST, TRAIN, is_in_split, sample_until
 
 OPERATORS = "+-*"
@@ -142,10 +142,9 @@ class Chain(Task):
 
     def compute_auxiliary_targets(self, batch: Batch) -> AuxiliaryTargets:
         """Return the place of every number, and the value after it; nothing after the end of a chain."""
-        is_token = batch.inputs != PAD_TOKEN
-        ends = is_token.size(1) - 1 - is_token.flip(1).int().argmax(1)  # place of the last number, which is even
+        num_places = count_places_to_end(batch.inputs != PAD_TOKEN)  # odd: a chain ends with a number
         places = (2 * torch.arange(batch.targets.size(1))).expand_as(batch.targets)
-        return AuxiliaryTargets.before_padding(places, batch.targets, ends // 2 + 1)
+        return AuxiliaryTargets.before_padding(places, batch.targets, num_places // 2 + 1)
 
     def parse_input(self, raw_input: Any) -> TaskInput:
         """Parse a text of digits and operators in alternation; spaces are ignored.

@@ -1,7 +1,7 @@
 """Sequences that begin at a random place of the input, so that every place of a longer input is trained."""
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 
@@ -15,3 +15,12 @@ def shift_right(values: Int[Tensor, "B N"], offsets: Int[Tensor, " B"], fill: in
     """
     sources = torch.arange(values.size(1)) - offsets.unsqueeze(1)
     return values.gather(1, sources.clamp(min=0)).masked_fill(sources < 0, fill)
+
+
+def count_places_to_end(is_token: Bool[Tensor, "B N"]) -> Int[Tensor, " B"]:
+    """Return the number of places up to the last token of each row, with the padding before the first one.
+
+    Args:
+        is_token: Which places hold a token; the others are padding.
+    """
+    return (is_token.flip(1).cumsum(1) > 0).sum(1)

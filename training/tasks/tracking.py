@@ -23,7 +23,7 @@ from training.auxiliary_losses import AuxiliaryTargets
 from training.data.motion import enumerate_lines, reflect_at_walls
 from training.losses import IGNORE_INDEX
 from training.tasks.base import Batch, DistributionShift, Task, TaskAnswer, TaskInput, TaskSpec
-from training.tasks.offsets import shift_right
+from training.tasks.offsets import count_places_to_end, shift_right
 from training.tasks.splits import TEST, TRAIN, is_in_split, sample_until
 
 FURTHER = "further"  # out-of-distribution split: more frames ahead than in training
@@ -256,9 +256,9 @@ class Tracking(Task):
         """Return the cell of every frame, and its place; nothing after the asked frame. None without the frame encoding."""
         if batch.states is None:
             return None
-        is_after = (batch.inputs != self._pad_token).flip(1).cumsum(1).flip(1) == 0
+        num_places = count_places_to_end(batch.inputs != self._pad_token)
         places = torch.arange(batch.inputs.size(1)).expand_as(batch.inputs)
-        return AuxiliaryTargets(batch.states, places.masked_fill(is_after, IGNORE_INDEX))
+        return AuxiliaryTargets.before_padding(places, batch.states, num_places)
 
     def _build_targets(self, position: Int[Tensor, "B 2"]) -> Int[Tensor, "B P"]:
         if self.settings.target == "position":
