@@ -113,11 +113,12 @@ def test_targets_of_chains_are_the_places_of_numbers_and_the_values_after_them(r
     starts = set()
     for row, operations in enumerate(batch.difficulty.tolist()):
         tokens = batch.inputs[row].tolist()
-        start = next(place for place, token in enumerate(tokens) if token < 10) // 2
+        end = max(place for place, token in enumerate(tokens) if token < 10) // 2
+        start = end - operations
         starts.add(start)
-        counted = start + operations + 1
+        counted = end + 1
         assert targets.places[row].tolist() == [*range(0, 2 * counted, 2), *[IGNORE_INDEX] * (7 - counted)]
-        assert targets.states[row, :start].tolist() == [0] * start
+        assert all(targets.states[row, place] == 0 for place in range(start) if tokens[2 * place] >= 10)
         assert targets.states[row, start] == tokens[2 * start]
         assert targets.states[row, :counted].tolist() == batch.targets[row, :counted].tolist()
         assert (targets.states[row, counted:] == IGNORE_INDEX).all()

@@ -3,8 +3,8 @@
 The answer contains the value after every number. Only its last position, the result, decides whether it is correct. The
 number of ticks that a model needs grows with the length of the chain.
 
-With `random_offset`, training chains begin anywhere in the input, so that every place of a chain that is longer than all of
-them has been trained.
+With `random_offset`, training chains begin anywhere in the input, some of them behind another chain, so that every place of a
+chain that is longer than all of them has been trained, also after many numbers.
 """
 
 import re
@@ -213,23 +213,28 @@ def interleave(
 
 
 def shift_chains(batch: Batch, generator: torch.Generator) -> Batch:
-    """Move each chain to a random place of the input where it fits.
+    """Move each chain to a random place of the input where it fits, behind the chain of another sample if that fits, too.
 
-    The place is the later one of two uniform draws, because only chains that end there train the last positions.
+    The place is the later one of two uniform draws, because only chains that end there train the last positions. There is no
+    operator between two chains: the value begins anew with the first number of the second one.
 
     Args:
         batch: Chains that begin at the first place.
         generator: Source of all randomness.
 
     Returns:
-        The samples with padding before the chain; positions before its first number have the value 0.
+        The samples with another chain or padding before the chain; padding has the value 0.
     """
     num_positions = batch.targets.size(1)
     room = num_positions - 1 - batch.difficulty
     draws = torch.rand(2, len(room), generator=generator).amax(0)
     offsets = (draws * (room + 1)).long()
-    inputs = shift_right(batch.inputs, 2 * offsets, PAD_TOKEN)
-    return Batch(inputs, shift_right(batch.targets, offsets, 0), batch.difficulty)
+    leading_offsets = offsets - 1 - batch.difficulty.roll(1)
+    leading_offsets = leading_offsets.where(leading_offsets >= 0, num_positions)  # moved out of the input
+    leading_inputs = shift_right(batch.inputs.roll(1, 0), 2 * leading_offsets, PAD_TOKEN)
+    leading_targets = shift_right(batch.targets.roll(1, 0), leading_offsets, 0)
+    inputs = shift_right(batch.inputs, 2 * offsets, leading_inputs)
+    return Batch(inputs, shift_right(batch.targets, offsets, leading_targets), batch.difficulty)
 
 
 def compute_values(chains: Int[Tensor, "B N"]) -> Int[Tensor, "B P"]:

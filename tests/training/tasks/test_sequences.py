@@ -86,26 +86,43 @@ def test_random_start_moves_training_chains_alone_and_keeps_their_values():
     settings = {"kind": "chain", "max_operations": 2, "ood_max_operations": 4}
     task = make_task(settings | {"random_offset": True})
     batch = task.sample("train", 600, make_generator("offset"))
-    is_token = batch.inputs != PAD_TOKEN
-    first = is_token.int().argmax(1)
-    for row, target, start, operations in zip(
-        batch.inputs.tolist(), batch.targets.tolist(), first.tolist(), batch.difficulty.tolist(), strict=True
-    ):
-        chain = torch.tensor([row[start:] + [PAD_TOKEN] * start])
-        assert start % 2 == 0
-        assert start // 2 + operations <= 4
-        assert is_in_split("train", "chain", chain).all()  # the content decides, not the place
-        expected = [0] * (start // 2) + compute_values(chain)[0].tolist()
-        assert target == expected[:5]
-    assert {
-        (operations, start // 2) for operations, start in zip(batch.difficulty.tolist(), first.tolist(), strict=True)
-    } == {(operations, offset) for operations in (1, 2) for offset in range(5 - operations)}
+    starts, leading_chains = set(), 0
+    rows = (batch.inputs.tolist(), batch.targets.tolist(), batch.difficulty.tolist())
+    for row, target, operations in zip(*rows, strict=True):
+        chains = split_into_chains(row)
+        start, tokens = chains[-1]
+        assert len(tokens) == 2 * operations + 1
+        starts.add((operations, start // 2))
+        leading_chains += len(chains) > 1
+        expected = [0] * 5
+        for first, chain_tokens in chains:
+            chain = torch.tensor([chain_tokens + [PAD_TOKEN] * (9 - len(chain_tokens))])
+            assert is_in_split("train", "chain", chain).all()  # the content decides, not the place
+            values = compute_values(chain)[0].tolist()
+            expected[first // 2 :] = values[: 5 - first // 2]
+        assert target == expected
+        if len(chains) > 1:
+            assert chains[0][0] + len(chains[0][1]) + 1 == start  # no operator between two chains, and no gap
+    assert starts == {(operations, offset) for operations in (1, 2) for offset in range(5 - operations)}
+    assert 100 < leading_chains < 500
     for split in ("validation", "test", "longer"):
         moved, unmoved = (
             make_task(values).sample(split, 40, make_generator(split))
             for values in (settings | {"random_offset": True}, settings)
         )
         assert torch.equal(moved.inputs, unmoved.inputs)
+
+
+def split_into_chains(tokens: list[int]) -> list[tuple[int, list[int]]]:
+    """Return the first place and the tokens of every chain of an input."""
+    chains: list[tuple[int, list[int]]] = []
+    for place, token in enumerate(tokens):
+        if token == PAD_TOKEN:
+            continue
+        if not chains or chains[-1][0] + len(chains[-1][1]) != place:
+            chains.append((place, []))
+        chains[-1][1].append(token)
+    return chains
 
 
 def test_chains_longer_than_training_are_read_only_if_their_places_are_trained():
