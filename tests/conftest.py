@@ -46,6 +46,11 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile(SLOW if config.option.markexpr == SLOW else "quick")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Check the types of the first calls in every test."""
+    type_checks.CurrentTest.number += 1
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run the slowest files first, repeat browser tests that fail, and mark fuzz tests as slow if slow tests are selected.

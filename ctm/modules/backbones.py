@@ -181,7 +181,8 @@ class MNISTBackbone(nn.Module):
             nn.ReLU(),
             nn.MaxPool2d(2),
         )
-        self.to(memory_format=torch.channels_last)  # faster convolutions, norms and pooling
+        # Convolutions, norms and pooling are faster so.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stub lacks the argument
 
     def forward(self, images: Float[Tensor, "B 1 h w"]) -> Float[Tensor, "B d h2 w2"]:
         """Return the features of images, at a quarter of the resolution."""
