@@ -125,6 +125,25 @@ def test_targets_of_chains_are_the_places_of_numbers_and_the_values_after_them(r
     assert starts == (set(range(6)) if random_offset else {0})
 
 
+@pytest.mark.parametrize("split", [TRAIN, "extrapolation"])
+def test_targets_of_arithmetic_are_the_digits_and_carries_of_a_sum_place_by_place(split):
+    task = make_task({"kind": "arithmetic"})
+    batch = task.sample(split, 200, make_generator("targets"))
+    targets = task.compute_auxiliary_targets(batch)
+    places = [8, 11, 7, 10, 6, 9]  # ones of the third and of the fourth number, tens, hundreds
+    assert targets.places.tolist() == [places] * 200
+    assert int(targets.states.min()) >= 0 and int(targets.states.max()) < task.num_states
+    weights = torch.tensor([100, 10, 1])
+    before, last = batch.inputs[:, 6:9] @ weights, batch.inputs[:, 9:] @ weights
+    for power in range(3):
+        low = 10 ** (power + 1)
+        carry = (2 * (last % low) - before % low).div(low, rounding_mode="floor")
+        former = (2 * (last % 10**power) - before % 10**power).div(10**power, rounding_mode="floor")
+        assert torch.equal(targets.states[:, 2 * power], before // 10**power % 10 * 3 + former + 1)
+        assert torch.equal(targets.states[:, 2 * power + 1], 30 + batch.targets[:, 2 - power] * 3 + carry + 1)
+    assert (targets.states[:, -1] % 3 == 1).all()  # no carry remains
+
+
 def test_weights_fade_linearly_to_zero_and_the_probe_is_in_no_checkpoint(tmp_path):
     config = RunConfig.parse(
         TINY_RECIPE

@@ -17,13 +17,18 @@ from pydantic import Field
 from torch import Tensor
 
 from ctm.settings import Settings
+from training.auxiliary_losses import AuxiliaryTargets
 from training.tasks.base import Batch, DistributionShift, Task, TaskAnswer, TaskInput, TaskSpec
-from training.tasks.splits import TEST, assign_splits
+from training.tasks.splits import TEST, TRAIN, assign_splits
 
 COMPOSITIONAL = "compositional"
 EXTRAPOLATION = "extrapolation"
 TYPED = "typed"  # held-out sequences of small numbers and steps, which people type most
 NUM_INPUT_TERMS = 4
+BASE = 10
+BLANK_TOKEN = BASE  # a place after a moved number
+NUM_CARRIES = 3  # -1, 0 and 1
+NUM_STATES = 2 * BASE * NUM_CARRIES  # classes of intermediate results, see `add_by_places`
 MIN_TYPED_TERMS = 3
 MAX_TYPED_TERMS = 6
 MAX_TYPED_START = 100
@@ -44,6 +49,12 @@ class ArithmeticSettings(Settings):
         title="Largest tested difference",
         description="largest absolute difference of the split `extrapolation`",
     )
+    random_offset: bool = Field(
+        False,
+        title="Random start",
+        description="training sequences of short numbers are also moved to the left, with blank places behind their numbers, so "
+        "that every place shows all pairs of digits",
+    )
 
 
 class Arithmetic(Task):
@@ -55,6 +66,8 @@ class Arithmetic(Task):
     supports_generation = True
     difficulty_name = "step between two numbers"
     position_noun = "digits"
+    num_states = NUM_STATES
+    states_have_positions = False
     splits = (*Task.splits, TYPED, COMPOSITIONAL, EXTRAPOLATION)
     shift_splits = (COMPOSITIONAL, EXTRAPOLATION)
     Settings = ArithmeticSettings
@@ -69,7 +82,8 @@ class Arithmetic(Task):
     def get_spec(self) -> TaskSpec:
         """Return the requirements on the model: ten classes per digit of the fifth number."""
         digits = self.settings.digits
-        return TaskSpec(f"tokens-10x{NUM_INPUT_TERMS * digits}", classes=10, positions=digits)
+        num_tokens = BASE + self.settings.random_offset
+        return TaskSpec(f"tokens-{num_tokens}x{NUM_INPUT_TERMS * digits}", classes=BASE, positions=digits)
 
     def sample(self, split: str, count: int, generator: torch.Generator) -> Batch:
         """Sample sequences of a split uniformly, with replacement.
@@ -83,8 +97,30 @@ class Arithmetic(Task):
             Inputs of shape (B, 4 D), int64 digits, most significant first; targets of shape (B, D).
         """
         sequences = get_sequences(split, self.settings)
+        if split == TRAIN and self.settings.random_offset:
+            return self._sample_with_offsets(sequences, count, generator)
         rows = sequences[torch.randint(len(sequences), (count,), generator=generator)]
         return self._build_batch(rows[:, 0], rows[:, 1])
+
+    def _sample_with_offsets(self, sequences: Int[Tensor, "n 2"], count: int, generator: torch.Generator) -> Batch:
+        """Sample sequences with replacement, and move those of short numbers to the left.
+
+        The number of places is the smaller one of two uniform draws, because few sequences have short numbers.
+        """
+        digits = self.settings.digits
+        offsets = torch.randint(digits, (2, count), generator=generator).amin(0)
+        draws = torch.rand(count, generator=generator)
+        largest = torch.maximum(sequences[:, 0], sequences[:, 0] + NUM_INPUT_TERMS * sequences[:, 1])
+        rows = torch.empty(count, 2, dtype=torch.long)
+        for offset in offsets.unique().tolist():
+            fitting = sequences[largest < BASE ** (digits - offset)]
+            is_row = offsets == offset
+            rows[is_row] = fitting[(draws[is_row] * len(fitting)).long()]
+        scale = BASE**offsets
+        batch = self._build_batch(rows[:, 0] * scale, rows[:, 1] * scale)
+        places = torch.arange(digits - 1, -1, -1).repeat(NUM_INPUT_TERMS)
+        inputs = batch.inputs.masked_fill(places < offsets.unsqueeze(1), BLANK_TOKEN)
+        return Batch(inputs, batch.targets, rows[:, 1].abs())
 
     def load_full_split(self, split: str) -> Batch:
         """Return every sequence of a split once."""
@@ -95,6 +131,18 @@ class Arithmetic(Task):
         terms = start[:, None] + difference[:, None] * torch.arange(NUM_INPUT_TERMS + 1)
         digits = extract_digits(terms, self.settings.digits)
         return Batch(digits[:, :NUM_INPUT_TERMS].flatten(1), digits[:, NUM_INPUT_TERMS], difference.abs())
+
+    def compute_auxiliary_targets(self, batch: Batch) -> AuxiliaryTargets:
+        """Return the digits of the last two numbers in turn, ones first, and the intermediate result after each of them."""
+        digits = self.settings.digits
+        inputs = batch.inputs.masked_fill(batch.inputs == BLANK_TOKEN, 0)
+        before, last = inputs.unflatten(1, (NUM_INPUT_TERMS, digits))[:, -2:].unbind(1)
+        places = [
+            term * digits + place
+            for place in reversed(range(digits))
+            for term in range(NUM_INPUT_TERMS - 2, NUM_INPUT_TERMS)
+        ]
+        return AuxiliaryTargets(add_by_places(before, last), torch.tensor(places).expand(len(last), -1))
 
     def parse_input(self, raw_input: Any) -> TaskInput:
         """Parse a text of three to six whole numbers.
@@ -211,6 +259,26 @@ class Arithmetic(Task):
 def extract_digits(numbers: Int[Tensor, "*B"], num_digits: int) -> Int[Tensor, "*B D"]:
     """Return the decimal digits of each number, most significant first, in a new last axis."""
     return torch.stack([numbers // 10**power % 10 for power in reversed(range(num_digits))], -1)
+
+
+def add_by_places(before: Int[Tensor, "B D"], last: Int[Tensor, "B D"]) -> Int[Tensor, "B S"]:
+    """Return the intermediate results of computing the next number, 2 * last - before, from the ones to the highest place.
+
+    There are two for each place, S = 2 D: its digit of `before` and the carry so far, and its digit of the result and the new carry.
+    A pair of digit and carry is one class.
+
+    Args:
+        before: Digits of the last but one number, most significant first.
+        last: Digits of the last number.
+    """
+    carry = torch.zeros_like(last[:, 0])
+    states = []
+    for minuend, digit in zip(last.flip(1).T, before.flip(1).T, strict=True):
+        states.append(digit * NUM_CARRIES + carry + 1)
+        total = 2 * minuend - digit + carry
+        carry = total.div(BASE, rounding_mode="floor")
+        states.append(BASE * NUM_CARRIES + total % BASE * NUM_CARRIES + carry + 1)
+    return torch.stack(states, 1)
 
 
 @cache

@@ -1,6 +1,7 @@
 """Tests of the sequence tasks: every target equals the result of a simple computation."""
 
 import re
+from collections import Counter
 from itertools import pairwise, product
 from random import Random
 
@@ -11,6 +12,7 @@ from ctm.modules.input_schedule import EMPTY_CODE, IMAGE_CODE, MINUS, PLUS
 from training.data.motion import reflect_at_walls
 from training.losses import IGNORE_INDEX
 from training.tasks import make_task
+from training.tasks.arithmetic import BLANK_TOKEN, assign_sequence_splits
 from training.tasks.base import Batch, DistributionShift
 from training.tasks.brackets import SYMBOLS, compute_stack, count_completions, sample_balanced_sequence
 from training.tasks.chain import PAD_TOKEN, compute_values
@@ -111,6 +113,36 @@ def test_random_start_moves_training_chains_alone_and_keeps_their_values():
             for values in (settings | {"random_offset": True}, settings)
         )
         assert torch.equal(moved.inputs, unmoved.inputs)
+
+
+def test_random_start_moves_short_numbers_to_the_left_and_leaves_held_out_splits_alone():
+    settings = {"kind": "arithmetic"}
+    task = make_task(settings | {"random_offset": True})
+    batch = task.sample("train", 900, make_generator("offset"))
+    splits = assign_sequence_splits(task.settings)
+    counts = Counter()
+    rows = (batch.inputs.unflatten(1, (4, 3)).tolist(), batch.targets.tolist(), batch.difficulty.tolist())
+    for terms, target, difficulty in zip(*rows, strict=True):
+        offset = terms[0].count(BLANK_TOKEN)
+        counts[offset] += 1
+        assert all(digits[3 - offset :] == [BLANK_TOKEN] * offset for digits in terms)
+        numbers = [int("".join(map(str, digits[: 3 - offset]))) for digits in terms]
+        step = numbers[1] - numbers[0]
+        assert [after - before for before, after in pairwise(numbers)] == [step] * 3
+        assert target == [int(digit) for digit in f"{(numbers[-1] + step) * 10**offset:03}"]
+        assert difficulty == abs(step)
+        assert splits[numbers[0], step] == "train"  # the content decides, not the place
+    assert counts[0] > counts[1] > counts[2] > 50
+    for split in ("validation", "test", "extrapolation"):
+        moved, unmoved = (
+            make_task(values).sample(split, 40, make_generator(split)).inputs
+            for values in (settings | {"random_offset": True}, settings)
+        )
+        assert torch.equal(moved, unmoved)
+    single = make_task(
+        settings | {"digits": 1, "trained_difference": 1, "largest_difference": 2, "random_offset": True}
+    )
+    assert (single.sample("train", 50, make_generator("one")).inputs < 10).all()
 
 
 def split_into_chains(tokens: list[int]) -> list[tuple[int, list[int]]]:

@@ -24,6 +24,7 @@ SETTINGS = {
     "parity, very long": {"length": 80},
     "arithmetic": {},
     "arithmetic, two digits": {"digits": 2, "trained_difference": 30},
+    "arithmetic, random start": {"random_offset": True},
     "brackets": {"deepest": 2},
     "chain": {},
     "chain, short": {"max_operations": 1, "ood_max_operations": 2},

@@ -31,8 +31,8 @@ export class Arithmetic extends Task {
   }
 
   get spec() {
-    const { digits } = this.settings;
-    const backbone = `tokens-10x${NUM_INPUT_TERMS * digits}`;
+    const { digits, random_offset: hasBlanks } = this.settings;
+    const backbone = `tokens-${hasBlanks ? 11 : 10}x${NUM_INPUT_TERMS * digits}`;
     return { backbone, classes: 10, positions: digits, scoredPositions: null, ctcLength: null };
   }
 

@@ -3,7 +3,7 @@
 import { InputError } from "./text.js";
 
 const DEFAULTS = {
-  arithmetic: { digits: 3, trained_difference: 20, largest_difference: 25 },
+  arithmetic: { digits: 3, trained_difference: 20, largest_difference: 25, random_offset: false },
   brackets: { length: 16, max_depth: 4, ood_max_depth: 6 },
   chain: { max_operations: 6, ood_max_operations: 8, random_offset: false },
   digits: {},
