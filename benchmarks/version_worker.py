@@ -22,6 +22,7 @@ RENAMED_CHECKPOINTS = {
     "tracking-position": "tracking-position-untaught",
     "qamnist": "qamnist-untaught",
     "arithmetic": "arithmetic-table",
+    "brackets": "brackets-short",
 }  # name in 0.1.0 -> name of the same weights today
 TOKEN_INPUTS = {"parity-16": (16, 2)}  # length and number of tokens
 

@@ -25,7 +25,7 @@ from benchmarks.paths import ROOT, write_figures
 from benchmarks.speed import get_processor_name
 from training.cli.options import bounded_number
 
-TASKS = ("digits", "parity-16-untaught", "brackets", "arithmetic-table", "mazes-15-untaught")
+TASKS = ("digits", "parity-16-untaught", "brackets-short", "arithmetic-table", "mazes-15-untaught")
 
 
 def main() -> None:
