@@ -13,7 +13,8 @@ from training.tasks.registry import get_task_types
 from training.training_cost import format_flops, format_processor_time
 
 NOT_MEASURED = "Not measured yet."
-UNTAUGHT = "-untaught"  # ends the name of a model that was not taught, if there is a taught one
+# End of the name of a model that was trained as its baselines -> what its label says. The model with the plain name was not.
+EQUALLY_TRAINED = {"-untaught": "untaught", "-short": "as many steps"}
 MODEL_TYPE_NAMES = {"ctm": "CTM", "lstm": "LSTM", "ff": "feed-forward"}
 
 
@@ -156,26 +157,39 @@ def build_difficulty_table(checkpoint: str) -> str:
 def build_comparison_table() -> str:
     """Build a row for every model whose task has baselines, and for the baselines."""
     found = [
-        (folder.name.removesuffix(f"-{kind}").removesuffix(UNTAUGHT), kind, folder, metrics)
+        (*split_checkpoint_name(folder.name, kind), kind, folder, metrics)
         for folder, kind, metrics in load_checkpoint_metrics()
     ]
-    compared = {name for name, kind, _, _ in found if kind != "ctm"}
+    compared = {name for name, _, kind, _, _ in found if kind != "ctm"}
     if not compared:
         return NOT_MEASURED
     lines = [
         "| task | model | parameters | steps | training | held-out split | n | halted accuracy | mean ticks | best fixed tick |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, kind, folder, metrics in found:
+    for name, note, kind, folder, metrics in found:
         if name in compared:
             train, e = metrics["training"], metrics["evaluations"][0]
-            label = MODEL_TYPE_NAMES[kind] + (", untaught" if folder.name.endswith(UNTAUGHT) else "")
+            label = ", ".join(filter(None, (MODEL_TYPE_NAMES[kind], note)))
             lines.append(
                 f"| {name} | [{label}](../checkpoints/{folder.name}) | {count_weights(folder):,} | {train['steps']:,} "
                 f"| {format_flops(find_flops(folder, train))} | {e['split']} | {e['n']:,} | **{e['accuracy_halted']:.2%}** "
                 f"| {e['mean_ticks']:.1f} of {e['iterations']} | {e['accuracy_best']:.2%} |"
             )
     return "\n".join(lines)
+
+
+def split_checkpoint_name(name: str, kind: str) -> tuple[str, str]:
+    """Return the name of a checkpoint without the end that tells it from others of its task, and what this end says.
+
+    Args:
+        name: Name of the checkpoint.
+        kind: Kind of the model, which ends the names of baselines.
+    """
+    for ending, note in EQUALLY_TRAINED.items():
+        if name.endswith(ending):
+            return name.removesuffix(ending), note
+    return name.removesuffix(f"-{kind}"), ""
 
 
 def load_checkpoint_metrics() -> list[tuple[Path, str, dict[str, Any]]]:
