@@ -7,8 +7,6 @@ distortion, which the models recognise. The earlier a digit is shown, the more t
 those at the last tick, without halting.
 """
 
-import argparse
-import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from benchmarks.paths import ROOT, write_figures
+from benchmarks.paths import run_checkpoint_benchmark
 from ctm.checkpoint import load
 from ctm.modules.input_schedule import parse_frame_codes
 from training.evaluation import evaluate_curves, split_into_batches
@@ -88,20 +86,5 @@ def render_table(figures: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"`{figures['command']}`, {figures['date']}."])
 
 
-def main() -> None:
-    """Run the command."""
-    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{RESULTS_NAME}", description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT_DIR", help="trained checkpoints")
-    parser.add_argument("--json", type=Path, default=ROOT / f"benchmarks/{RESULTS_NAME}.json", help="file to write")
-    args = parser.parse_args()
-    figures = {
-        "command": f"python -m benchmarks.{RESULTS_NAME} CHECKPOINT_DIR ...",
-        "date": datetime.date.today().isoformat(),
-        "models": [measure_checkpoint(path) for path in args.checkpoints],
-    }
-    write_figures(args.json, figures)
-    print(render_table(figures))
-
-
 if __name__ == "__main__":
-    main()
+    run_checkpoint_benchmark(RESULTS_NAME, __doc__, measure_checkpoint, render_table)

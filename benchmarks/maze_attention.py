@@ -6,8 +6,6 @@ Test mazes whose routes have at least 40 moves, which are 20 cells after the sta
 cells; a model that reads the route from the features near the start does not.
 """
 
-import argparse
-import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from benchmarks.paths import ROOT, write_figures
+from benchmarks.paths import run_checkpoint_benchmark
 from ctm.checkpoint import load
 from ctm.models.outputs import UnrolledOutput
 from training.auxiliary_losses import AuxiliaryTargets
@@ -101,22 +99,5 @@ def format_tick(model: dict[str, Any], tick: int) -> str:
     return f"{cell:.1f} ({weight:.0%}) / {moves:.1f}"
 
 
-def main() -> None:
-    """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.maze_attention", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "checkpoints", nargs="*", type=Path, default=[ROOT / "checkpoints" / name for name in CHECKPOINTS]
-    )
-    parser.add_argument("--json", type=Path, default=ROOT / f"benchmarks/{RESULTS_NAME}.json", help="file to write")
-    args = parser.parse_args()
-    figures = {
-        "command": "python -m benchmarks.maze_attention",
-        "date": datetime.date.today().isoformat(),
-        "models": [measure(checkpoint_dir) for checkpoint_dir in args.checkpoints],
-    }
-    write_figures(args.json, figures)
-    print(render_table(figures))
-
-
 if __name__ == "__main__":
-    main()
+    run_checkpoint_benchmark(RESULTS_NAME, __doc__, measure, render_table, CHECKPOINTS)

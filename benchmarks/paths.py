@@ -3,7 +3,7 @@
 import argparse
 import datetime
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,49 @@ def run_benchmark(
         measure: Returns the figures; the command and the date are added.
         render_table: Renders the figures.
     """
+    parser = build_parser(name, description)
+    args = parser.parse_args()
+    report_figures(args.json, f"python -m benchmarks.{name}", measure(), render_table)
+
+
+def run_checkpoint_benchmark(
+    name: str,
+    description: str,
+    measure: Callable[[Path], dict[str, Any]],
+    render_table: Callable[[dict[str, Any]], str],
+    default_checkpoints: Sequence[str] = (),
+) -> None:
+    """Run the command of a benchmark of some checkpoints; their figures are the entry `models`.
+
+    Args:
+        name: See `run_benchmark`.
+        description: See `run_benchmark`.
+        measure: Returns the figures of a checkpoint directory.
+        render_table: Renders the figures.
+        default_checkpoints: Names of the bundled checkpoints to measure if none are given; without them, some must be given.
+    """
+    parser = build_parser(name, description)
+    defaults = [ROOT / "checkpoints" / checkpoint for checkpoint in default_checkpoints]
+    nargs = "*" if defaults else "+"
+    parser.add_argument(
+        "checkpoints", nargs=nargs, type=Path, default=defaults, metavar="CHECKPOINT_DIR", help="trained checkpoints"
+    )
+    args = parser.parse_args()
+    command = f"python -m benchmarks.{name}" + ("" if defaults else " CHECKPOINT_DIR ...")
+    report_figures(args.json, command, {"models": [measure(path) for path in args.checkpoints]}, render_table)
+
+
+def build_parser(name: str, description: str) -> argparse.ArgumentParser:
+    """Build the parser of a benchmark; see `run_benchmark`."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description.splitlines()[0])
     parser.add_argument("--json", type=Path, default=ROOT / f"benchmarks/{name}.json", help="file to write")
-    args = parser.parse_args()
-    figures = {"command": f"python -m benchmarks.{name}", "date": datetime.date.today().isoformat(), **measure()}
-    write_figures(args.json, figures)
+    return parser
+
+
+def report_figures(
+    path: Path, command: str, figures: dict[str, Any], render_table: Callable[[dict[str, Any]], str]
+) -> None:
+    """Write figures with their command and date, and print their table."""
+    figures = {"command": command, "date": datetime.date.today().isoformat(), **figures}
+    write_figures(path, figures)
     print(render_table(figures))

@@ -3,10 +3,11 @@
 import json
 import sys
 
+import pytest
 import torch
 
 from benchmarks.arithmetic_digits import count_tens, render_table
-from benchmarks.paths import run_benchmark
+from benchmarks.paths import ROOT, run_benchmark, run_checkpoint_benchmark
 from training.tasks import make_task
 from training.tasks.splits import TRAIN
 
@@ -37,3 +38,20 @@ def test_a_benchmark_writes_its_figures_with_command_and_date(tmp_path, monkeypa
     figures = json.loads(path.read_text())
     assert figures["command"] == "python -m benchmarks.x" and figures["value"] == 3 and figures["date"].startswith("20")
     assert capsys.readouterr().out == "table of 3\n"
+
+
+def test_a_benchmark_of_checkpoints_measures_those_given_or_the_bundled_ones(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "figures.json"
+    for arguments, defaults, command, expected in (
+        (["a/one", "two"], (), "python -m benchmarks.x CHECKPOINT_DIR ...", ["a/one", "two"]),
+        ([], ("digits",), "python -m benchmarks.x", [str(ROOT / "checkpoints/digits")]),
+    ):
+        monkeypatch.setattr(sys, "argv", ["x", *arguments, "--json", str(path)])
+        run_checkpoint_benchmark("x", "Measures x.", lambda directory: {"path": str(directory)}, str, defaults)
+        figures = json.loads(path.read_text())
+        assert figures["command"] == command and figures["date"].startswith("20")
+        assert [model["path"] for model in figures["models"]] == expected
+    monkeypatch.setattr(sys, "argv", ["x"])
+    with pytest.raises(SystemExit):
+        run_checkpoint_benchmark("x", "Measures x.", lambda directory: {}, str)
+    assert "CHECKPOINT_DIR" in capsys.readouterr().err
