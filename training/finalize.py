@@ -1,7 +1,8 @@
 """Turn a trained model into a final checkpoint: fit the energy head, choose thresholds, evaluate, write the model card.
 
 Each stage has its own samples: validation samples fit the energy head and decide which thresholds to try, calibration
-samples choose among the thresholds, and the other held-out splits give the reported figures.
+samples choose among the thresholds, and the other held-out splits give the reported figures. Both are joined by samples of
+`Task.halting_splits`, which belong to the same stage by their content.
 """
 
 import datetime
@@ -57,11 +58,12 @@ from training.run_dir import RunDir
 from training.stages import build_stages, find_saved_stage
 from training.tasks import Task
 from training.tasks.base import Batch
-from training.tasks.splits import CALIBRATION, VALIDATION
+from training.tasks.splits import CALIBRATION, VALIDATION, name_part
 from training.trainer_state import build_energy_metadata
 from training.training_cost import measure_training_cost
 
 UNLIMITED_TICKS = 1_000_000
+CALIBRATION_SIGNALS = frozenset({"margin"})  # of the policies whose thresholds are chosen, besides certainty and energy
 DEFAULT_RISKS = (0.01, 0.05)  # shares of answers that a certified threshold may lose by stopping early
 
 
@@ -247,17 +249,19 @@ def build_halting_metadata(
     Args:
         model: The model.
         task: Its task.
-        tolerance: Accuracy that a threshold may lose against the most accurate one, on the calibration split.
+        tolerance: Accuracy that a threshold may lose against the most accurate one, on the calibration split and on each of
+            `Task.halting_splits`.
         kind: Kind of energy; "none" for a model without one.
         loss_params: Settings of the energy loss.
         fit_metrics: Result of `fit_energy`; None if the energy head was not fitted.
         num_samples: Draws from a generated split, see `build_split_batches`.
     """
     calibration_batches = build_split_batches(task, CALIBRATION, num_samples)
-    calibration = evaluate_curves(model, task.decoder, calibration_batches, frozenset({"margin"}))
+    calibration = evaluate_curves(model, task.decoder, calibration_batches, CALIBRATION_SIGNALS)
     history = TickHistory.from_curves(calibration)
     ctc_length = task.get_spec().ctc_length
-    policies = choose_policies(history, calibration.correct, tolerance, ctc_length)
+    shifted = evaluate_halting_splits(model, task, num_samples)
+    policies = choose_policies(history, calibration.correct, tolerance, ctc_length, shifted)
     default = choose_default_policy(policies)
     if policies and not ctc_length:
         validation = evaluate_curves(model, task.decoder, build_split_batches(task, VALIDATION, num_samples))
@@ -282,6 +286,19 @@ def build_halting_metadata(
     familiarity = fit_familiarity(model, task, calibration_batches)
     optional = {"confidence": confidence, "familiarity": familiarity}
     return metadata | {name: value.model_dump() for name, value in optional.items() if value is not None}
+
+
+def evaluate_halting_splits(model: TickModel, task: Task, num_samples: int) -> dict[str, EvaluationCurves]:
+    """Evaluate a model on the calibration samples of each of `Task.halting_splits`; see `build_halting_metadata`."""
+    return {
+        split: evaluate_curves(
+            model,
+            task.decoder,
+            build_split_batches(task, name_part(split, CALIBRATION), num_samples),
+            CALIBRATION_SIGNALS,
+        )
+        for split in task.halting_splits
+    }
 
 
 def certify_default_risks(validation: EvaluationCurves, calibration: EvaluationCurves) -> dict[str, dict[str, Any]]:

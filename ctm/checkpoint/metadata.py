@@ -61,6 +61,20 @@ class RiskGuaranteeRecord(MetadataModel):
     per_class: bool = False
 
 
+class PolicyFigures(MetadataModel):
+    """Results of a policy on n samples.
+
+    Attributes:
+        accuracy: Accuracy at the halting tick.
+        mean_ticks: Mean number of ticks.
+        n: Number of samples.
+    """
+
+    accuracy: float = Field(ge=0, le=1)
+    mean_ticks: float = Field(ge=0)
+    n: int = Field(ge=0)
+
+
 class PolicyRecord(MetadataModel):
     """Halting policy, and its results on the calibration samples that its threshold was chosen on.
 
@@ -71,6 +85,8 @@ class PolicyRecord(MetadataModel):
         n: Number of calibration samples.
         tolerance: Accuracy that may be lost for fewer ticks, in [0, 1].
         promise: Statistical guarantee.
+        shifted: Results on the samples that differ from the training samples and that the threshold was chosen on as well,
+            by split.
     """
 
     policy: str = Field(max_length=500)
@@ -79,6 +95,7 @@ class PolicyRecord(MetadataModel):
     n: int | None = Field(None, ge=0)
     tolerance: float | None = Field(None, ge=0, le=1)
     promise: RiskGuaranteeRecord | None = None
+    shifted: dict[str, PolicyFigures] = Field({}, max_length=20)
 
 
 class CorrectnessModel(MetadataModel):

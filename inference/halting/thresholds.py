@@ -6,7 +6,8 @@ The first tick at which a policy stops is computed in three ways: by the engine 
 any policy on recorded outputs, and by `sweep` for many thresholds of one policy at once. Tests compare all three.
 """
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,9 @@ from inference.halting.policies import (
     SignalAbove,
     ThresholdPolicy,
 )
-from inference.tick_history import TickHistory
+from inference.tick_history import EvaluationCurves, TickHistory
+
+ROUNDING = 1e-6  # differences of accuracy that are due to single precision
 
 
 @dataclass(frozen=True)
@@ -181,33 +184,38 @@ def choose_threshold(
         The policy, its accuracy, its mean ticks.
     """
     result = sweep(make_policy, thresholds, history, correct)
-    return select_threshold(result, result.accuracy.max().item() - tolerance)
+    best = select_threshold([result], [result.accuracy.max().item() - tolerance])
+    return result.policies[best], result.accuracy[best].item(), result.mean_ticks[best].item()
 
 
-def select_threshold(result: PolicySweep, min_accuracy: float) -> tuple[HaltingPolicy, float, float]:
-    """Return the policy with the fewest mean ticks that reaches an accuracy, or else the most accurate one.
+def select_threshold(results: Sequence[PolicySweep], min_accuracies: Sequence[float]) -> int:
+    """Return the index of the threshold with the fewest ticks that reaches an accuracy on each of several sets of samples.
+
+    If there is none, thresholds that miss the accuracy of a set by the least count as reaching it.
 
     Args:
-        result: Result of a policy at many thresholds.
-        min_accuracy: Accuracy to reach.
-
-    Returns:
-        The policy, its accuracy, its mean ticks.
+        results: Result of a policy at the same k thresholds on each set.
+        min_accuracies: Accuracy to reach on each set.
     """
-    accuracy, mean_ticks = result.accuracy, result.mean_ticks
-    min_accuracy = min(min_accuracy, accuracy.max().item())
-    best = int(mean_ticks.masked_fill(accuracy < min_accuracy, torch.inf).argmin())
-    return result.policies[best], accuracy[best].item(), mean_ticks[best].item()
+    surplus = torch.stack([result.accuracy - level for result, level in zip(results, min_accuracies, strict=True)])
+    worst = surplus.amin(0)
+    mean_ticks = torch.stack([result.mean_ticks for result in results]).mean(0)
+    return int(mean_ticks.masked_fill(worst < min(0.0, worst.max().item()), torch.inf).argmin())
 
 
 def choose_policies(
-    history: TickHistory, correct: Bool[Tensor, "n T"], tolerance: float, ctc_length: int | None = None
+    history: TickHistory,
+    correct: Bool[Tensor, "n T"],
+    tolerance: float,
+    ctc_length: int | None = None,
+    shifted: Mapping[str, EvaluationCurves] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Choose the policies of a checkpoint, each with its threshold and the evidence for it.
 
     All thresholds have the same target: the accuracy of the most accurate policy, less `tolerance`. A policy that does not
     reach it gets its most accurate threshold. (A policy can be more accurate than every fixed tick, because different
-    samples are correct at different ticks.)
+    samples are correct at different ticks.) Samples that differ from the calibration samples have a target of their own,
+    and a threshold reaches the target of each set.
 
     Args:
         history: All T ticks of n calibration samples, with the signal `margin` if that policy is wanted.
@@ -215,13 +223,17 @@ def choose_policies(
         tolerance: Accuracy that a policy may lose against the most accurate one, to save ticks.
         ctc_length: Number of labels of a CTC answer. It ends when all are emitted; the certainty of one tick says
             nothing about the whole answer then.
+        shifted: Curves of further sets of samples by split, with the same signals.
 
     Returns:
         name -> {policy, accuracy, mean_ticks, n, best_fixed_tick, best_fixed_accuracy}, and the tolerance if a
-        threshold was chosen. Empty for a model of one tick, which has nothing to halt.
+        threshold was chosen; `shifted` has accuracy, mean_ticks and n of the further sets. Empty for a model of one tick,
+        which has nothing to halt.
     """
     if correct.size(1) == 1:
         return {}
+    shifted = shifted or {}
+    samples = [(history, correct), *((TickHistory.from_curves(curves), curves.correct) for curves in shifted.values())]
     accuracy_by_tick = correct.float().mean(0)
     best_fixed = {
         "best_fixed_tick": int(accuracy_by_tick.argmax()) + 1,
@@ -233,14 +245,40 @@ def choose_policies(
         policy = str(LabelsEmitted(ctc_length))
         records["said"] = {"policy": policy, "accuracy": emitted.accuracy, "mean_ticks": emitted.mean_ticks}
     sweeps = {
-        name: sweep(make_policy, get_candidate_thresholds(make_policy, history), history, correct)
+        name: sweep_samples(make_policy, samples)
         for name, make_policy in select_policy_factories(history, bool(ctc_length)).items()
     }
-    target = max((result.accuracy.max().item() for result in sweeps.values()), default=0.0) - tolerance
-    for name, result in sweeps.items():
-        chosen, accuracy, mean_ticks = select_threshold(result, target)
-        records[name] = {"policy": str(chosen), "accuracy": accuracy, "mean_ticks": mean_ticks, "tolerance": tolerance}
+    targets = [
+        max((results[index].accuracy.max().item() for results in sweeps.values()), default=0.0) - tolerance
+        for index in range(len(samples))
+    ]
+    for name, results in sweeps.items():
+        chosen = select_threshold(results, targets)
+        figures = [
+            {"accuracy": result.accuracy[chosen].item(), "mean_ticks": result.mean_ticks[chosen].item()}
+            for result in results
+        ]
+        records[name] = {"policy": str(results[0].policies[chosen]), **figures[0], "tolerance": tolerance}
+        if shifted:
+            records[name]["shifted"] = {
+                split: figure | {"n": len(curves.correct)}
+                for figure, (split, curves) in zip(figures[1:], shifted.items(), strict=True)
+            }
     return {name: record | {"n": len(correct)} | best_fixed for name, record in records.items()}
+
+
+def sweep_samples(
+    make_policy: Callable[[float], ThresholdPolicy], samples: Sequence[tuple[TickHistory, Tensor]]
+) -> list[PolicySweep]:
+    """Apply a policy to several sets of samples at the same thresholds, those of all sets.
+
+    Args:
+        make_policy: Builds the policy from its threshold.
+        samples: History and correctness of every set.
+    """
+    candidates = [get_candidate_thresholds(make_policy, history) for history, _ in samples]
+    thresholds = list(dict.fromkeys(itertools.chain.from_iterable(candidates)))
+    return [sweep(make_policy, thresholds, history, correct) for history, correct in samples]
 
 
 def select_policy_factories(history: TickHistory, is_ctc: bool) -> dict[str, Callable[[float], ThresholdPolicy]]:
@@ -258,7 +296,7 @@ def select_policy_factories(history: TickHistory, is_ctc: bool) -> dict[str, Cal
 
 
 def choose_default_policy(policies: dict[str, dict[str, Any]]) -> str | None:
-    """Return the name of the policy with the fewest mean ticks among those that reach the common target accuracy.
+    """Return the name of the policy with the fewest mean ticks among those that reach the common target accuracies.
 
     Args:
         policies: Result of `choose_policies`.
@@ -268,9 +306,15 @@ def choose_default_policy(policies: dict[str, dict[str, Any]]) -> str | None:
     """
     if "said" in policies or not policies:
         return "said" if policies else None
-    target = max(record["accuracy"] - record["tolerance"] for record in policies.values())
-    reaching = {name: record["mean_ticks"] for name, record in policies.items() if record["accuracy"] >= target}
-    return min(reaching, key=lambda name: reaching[name])
+    figures = {name: [record, *record.get("shifted", {}).values()] for name, record in policies.items()}
+    best_accuracies = [max(entry["accuracy"] for entry in entries) for entries in zip(*figures.values(), strict=True)]
+
+    def rank(name: str) -> tuple[float, float]:
+        losses = [best - entry["accuracy"] for best, entry in zip(best_accuracies, figures[name], strict=True)]
+        excess = max(losses) - policies[name]["tolerance"]
+        return max(excess, ROUNDING), sum(entry["mean_ticks"] for entry in figures[name])
+
+    return min(policies, key=rank)
 
 
 def compute_quantiles(values: Float[Tensor, "*n"], count: int = 200) -> list[float]:

@@ -13,8 +13,8 @@ from ctm.models.outputs import compute_answer_mask
 from training.decoding import AnswerDecoder
 from training.energy.losses import TickLabels
 from training.evaluation import deduplicate, split_into_batches
-from training.tasks.base import Batch, Task
-from training.tasks.splits import VALIDATION, make_generator
+from training.tasks.base import Batch, Task, concatenate
+from training.tasks.splits import VALIDATION, make_generator, name_part
 
 MAX_FEATURE_VALUES = 800_000_000  # features of all samples together, in half precision: 1.6 GB
 
@@ -52,14 +52,17 @@ def sample_fitting_batches(task: Task, count: int) -> list[Batch]:
     """Draw validation samples to fit an energy head on, with a fixed seed, without repeats, in random order.
 
     The order is random because frequent samples come first among the draws. Images are augmented as in training:
-    without augmentation too few of the answers are wrong.
+    without augmentation too few of the answers are wrong. Half as many samples come from each of `Task.halting_splits`:
+    otherwise the energy of an input that is longer than all training inputs falls too early.
 
     Args:
         task: The task.
-        count: Number of draws; fewer samples remain after repeats are removed.
+        count: Number of draws of the validation split; fewer samples remain after repeats are removed.
     """
     generator = make_generator("fit", VALIDATION)
-    samples = deduplicate(task.sample(VALIDATION, count, generator))
+    parts = [name_part(split, VALIDATION) for split in task.halting_splits]
+    drawn = [task.sample(VALIDATION, count, generator), *(task.sample(part, count // 2, generator) for part in parts)]
+    samples = deduplicate(concatenate(drawn))
     order = torch.randperm(len(samples.inputs), generator=generator)
     return split_into_batches(Batch(samples.inputs[order], samples.targets[order], samples.difficulty[order]))
 

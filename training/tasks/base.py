@@ -20,7 +20,7 @@ import ctm.settings
 from ctm.config import get_backbone_type
 from training.auxiliary_losses import AuxiliaryTargets
 from training.decoding import AnswerDecoder, CTCDecoder, PerTickDecoder
-from training.tasks.splits import CALIBRATION, TEST, TRAIN, VALIDATION, make_generator
+from training.tasks.splits import CALIBRATION, PART_SEPARATOR, TEST, TRAIN, VALIDATION, make_generator
 
 MAX_DRAWN_SAMPLES = 20_000  # until one has the wanted difficulty
 SAMPLES_PER_DRAW = 64
@@ -69,6 +69,13 @@ class Batch:
     targets: Int[Tensor, "B P"]
     difficulty: Int[Tensor, " B"]
     states: Int[Tensor, "B S"] | None = None
+
+
+def concatenate(batches: Iterable[Batch]) -> Batch:
+    """Concatenate batches of the same task; intermediate results are left out."""
+    return Batch(
+        *(torch.cat(values) for values in zip(*((b.inputs, b.targets, b.difficulty) for b in batches), strict=True))
+    )
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,8 @@ class Task(ABC):
         position_noun: What the positions of an answer are, in the plural, such as "bits".
         splits: Names of the splits.
         shift_splits: Splits whose samples differ from the training samples as `DistributionShift` states.
+        halting_splits: Shift splits whose kind of input the halting is prepared for: their parts `/validation` and
+            `/calibration` help to fit the energy head and to choose thresholds. `sample` must know these parts.
         test_subsets: Splits whose samples are also samples of the test split.
         sentence_positions: Number of last positions that the sentence of an answer is about; None for all.
         has_natural_inputs: Whether users give photos or drawings, whose familiarity only the model's features can tell.
@@ -174,6 +183,7 @@ class Task(ABC):
     splits: ClassVar[tuple[str, ...]] = (TRAIN, VALIDATION, CALIBRATION, TEST)
     machine_local_settings: ClassVar[tuple[str, ...]] = ()
     shift_splits: ClassVar[tuple[str, ...]] = ()
+    halting_splits: ClassVar[tuple[str, ...]] = ()
     test_subsets: ClassVar[tuple[str, ...]] = ()
     sentence_positions: ClassVar[int | None] = None
     has_natural_inputs: ClassVar[bool] = False
@@ -236,10 +246,20 @@ class Task(ABC):
             The samples; fewer than `count` only if a held-out split is finite and smaller.
         """
 
+    def get_base_split(self, split: str) -> str:
+        """Return the split that a part belongs to: `longer` for `longer/calibration`; a split without parts is its own."""
+        base = split.partition(PART_SEPARATOR)[0]
+        assert base in self.splits, f"the task {self.name} has no split {base!r}"
+        return base
+
     def get_source_split(self, split: str) -> str:
-        """Return the standard split whose samples a split holds: an out-of-distribution split holds test samples."""
-        assert split in self.splits, f"the task {self.name} has no split {split!r}"
-        return split if split in Task.splits else TEST
+        """Return the standard split whose samples a split holds.
+
+        An out-of-distribution split holds test samples, and its parts those that their names state.
+        """
+        if self.get_base_split(split) in Task.splits:
+            return split
+        return split.partition(PART_SEPARATOR)[2] or TEST
 
     @abstractmethod
     def parse_input(self, raw_input: Any) -> TaskInput:

@@ -90,6 +90,11 @@ class Chain(Task):
         return (LONGER,) if self.settings.random_offset else ()
 
     @property
+    def halting_splits(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Longer chains, because a visitor may type them: they need ticks that no training chain needs."""
+        return self.shift_splits
+
+    @property
     def reported_splits(self) -> tuple[str, ...]:
         """The test split, and longer chains if their places are trained; without `random_offset` these show only padding."""
         return (TEST, *self.shift_splits)
@@ -129,7 +134,7 @@ class Chain(Task):
     def _get_operation_range(self, split: str) -> tuple[int, int]:
         """Return the smallest and the largest number of operations of a split."""
         settings = self.settings
-        if split == LONGER:
+        if self.get_base_split(split) == LONGER:
             return settings.max_operations + 1, settings.ood_max_operations
         return 1, settings.max_operations
 

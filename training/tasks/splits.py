@@ -20,6 +20,7 @@ VALIDATION = "validation"
 CALIBRATION = "calibration"
 TEST = "test"
 LONGER = "longer"  # out-of-distribution split of some tasks: inputs longer than any training input
+PART_SEPARATOR = "/"
 CUMULATIVE_SPLIT_PERCENT = ((80, TRAIN), (85, VALIDATION), (90, CALIBRATION), (100, TEST))
 SPLIT_PERCENT = {
     split: end - begin for (begin, _), (end, split) in itertools.pairwise(((0, ""), *CUMULATIVE_SPLIT_PERCENT))
@@ -27,6 +28,16 @@ SPLIT_PERCENT = {
 # Cumulative percentages of the train file of a data set, with and without a test file of its own.
 TRAIN_FILE_SPLITS = ((83, TRAIN), (90, VALIDATION), (100, CALIBRATION))
 TRAIN_FILE_SPLITS_WITH_TEST = ((75, TRAIN), (80, VALIDATION), (90, CALIBRATION), (100, TEST))
+
+
+def name_part(split: str, source: str) -> str:
+    """Return the name of a part of an out-of-distribution split, such as `longer/calibration`.
+
+    Args:
+        split: The out-of-distribution split; by itself the name stands for its test samples.
+        source: The standard split that the samples belong to.
+    """
+    return f"{split}{PART_SEPARATOR}{source}"
 
 
 def make_generator(*parts: object) -> torch.Generator:

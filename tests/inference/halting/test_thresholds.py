@@ -1,6 +1,7 @@
 """Tests of the choice of thresholds: the fewest ticks that keep the accuracy, on replays."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -8,14 +9,17 @@ import torch
 from inference.halting.policies import CertaintyAbove, ChangeBelow, EnergyBelow, FixedTicks, SameAnswer
 from inference.halting.policy_parser import parse
 from inference.halting.thresholds import (
+    PolicySweep,
+    choose_default_policy,
     choose_policies,
     choose_threshold,
     compute_quantiles,
     get_candidate_thresholds,
     replay,
+    select_threshold,
     sweep,
 )
-from inference.tick_history import TickHistory
+from inference.tick_history import EvaluationCurves, TickHistory
 
 TICKS = 8
 
@@ -55,6 +59,67 @@ def test_the_chosen_threshold_has_the_fewest_ticks_within_the_tolerance():
     assert all(each.mean_ticks >= ticks for each in replays if each.accuracy >= max_accuracy - 0.02)
     earlier_policy, _, _ = choose_threshold(EnergyBelow, candidates, history, correct, 0.3)
     assert earlier_policy.threshold > policy.threshold
+
+
+def make_longer_samples() -> EvaluationCurves:
+    """Build samples whose energy falls two ticks before they become correct, and once more afterwards."""
+    history, correct = make_samples()
+    is_ahead = torch.cat((correct[:, 2:], torch.zeros(len(correct), 2, dtype=torch.bool)), 1)
+    energy = torch.where(correct, -9.0, torch.where(is_ahead, -5.5, 4.0))
+    zeros = torch.zeros(len(correct), dtype=torch.long)
+    choices = history.choices.transpose(1, 2)
+    return EvaluationCurves(
+        correct, choices, torch.sigmoid(-energy / 4).unsqueeze(1), energy, zeros, zeros.unsqueeze(1)
+    )
+
+
+def test_thresholds_reach_the_target_on_longer_samples_as_well():
+    history, correct = make_samples()
+    longer = make_longer_samples()
+    longer_history = TickHistory.from_curves(longer)
+    alone = choose_policies(history, correct, 0.2)
+    records = choose_policies(history, correct, 0.2, shifted={"longer": longer})
+    for name in ("energy", "certainty"):
+        before = replay(parse(alone[name]["policy"]), longer_history, longer.correct)
+        after = replay(parse(records[name]["policy"]), longer_history, longer.correct)
+        figures = records[name]["shifted"]["longer"]
+        assert before.accuracy < 0.5 < after.accuracy
+        assert figures == {
+            "accuracy": pytest.approx(after.accuracy),
+            "mean_ticks": pytest.approx(after.mean_ticks),
+            "n": len(longer.correct),
+        }
+        trained = replay(parse(records[name]["policy"]), history, correct)
+        assert records[name]["accuracy"] == pytest.approx(trained.accuracy)
+    assert all("shifted" not in record for record in alone.values())
+
+
+def test_without_a_threshold_that_reaches_both_targets_the_one_that_misses_least_is_chosen():
+    def make_sweep(accuracies: list[float]) -> PolicySweep:
+        correct = torch.tensor([[row < 100 * share for row in range(100)] for share in accuracies])
+        ticks = torch.tensor([[3], [2], [1]]).expand(-1, 100)
+        return PolicySweep([], ticks, ticks, correct)
+
+    trained = make_sweep([0.9, 0.8, 0.7])
+    longer = make_sweep([0.2, 0.5, 0.8])
+    assert select_threshold([trained, longer], [0.9, 0.8]) == 2, "misses .9 by .2, the others .8 by .6 and .3"
+    assert select_threshold([trained, longer], [0.8, 0.5]) == 1
+    assert select_threshold([trained], [0.95]) == 0
+    assert select_threshold([trained], [0.7]) == 2, "the fewest ticks of all that reach the target"
+
+
+def test_the_default_policy_reaches_the_target_on_longer_samples_before_it_saves_ticks():
+    def make_record(accuracy: float, longer_accuracy: float, ticks: float) -> dict[str, Any]:
+        shifted = {"longer": {"accuracy": longer_accuracy, "mean_ticks": ticks, "n": 10}}
+        return {"accuracy": accuracy, "mean_ticks": ticks, "tolerance": 0.01, "shifted": shifted}
+
+    records = {"quick": make_record(0.99, 0.6, 2.0), "steady": make_record(0.985, 0.9, 5.0)}
+    assert choose_default_policy(records) == "steady"
+    records["slow"] = make_record(0.99, 0.905, 6.0)
+    assert choose_default_policy(records) == "steady"
+    for record in records.values():
+        del record["shifted"]
+    assert choose_default_policy(records) == "quick"
 
 
 def test_no_threshold_of_any_policy_has_fewer_ticks_within_the_tolerance():

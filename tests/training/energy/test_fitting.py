@@ -1,5 +1,6 @@
 """Tests of fitting an energy head on held-out samples, as the mean of cross-validation folds."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -16,7 +17,8 @@ from training.energy.logistic_regression import fit_logistic_regression, fit_pla
 from training.energy.losses import EnergyLossParams
 from training.evaluation import deduplicate
 from training.tasks import make_task
-from training.tasks.splits import VALIDATION, make_generator
+from training.tasks.chain import PAD_TOKEN
+from training.tasks.splits import VALIDATION, is_in_split, make_generator
 
 TINY_CONFIG = {
     "kind": "ctm",
@@ -150,6 +152,17 @@ def test_fitting_samples_are_in_random_order_and_reproducible():
     unshuffled = deduplicate(task.sample(VALIDATION, 300, make_generator("fit", VALIDATION))).inputs
     assert not torch.equal(inputs, unshuffled)
     assert {*map(tuple, inputs.flatten(1).tolist())} == {*map(tuple, unshuffled.flatten(1).tolist())}
+
+
+def test_energy_is_fitted_on_longer_inputs_as_well_that_belong_to_the_validation_split():
+    task = make_task({"kind": "chain", "max_operations": 2, "ood_max_operations": 4, "random_offset": True})
+    inputs = torch.cat([batch.inputs for batch in sample_fitting_batches(task, 300)])
+    operations = Counter(((inputs != PAD_TOKEN).sum(1) // 2).tolist())
+    assert set(operations) == {1, 2, 3, 4}
+    assert 100 < operations[3] + operations[4] <= 150, "half as many draws as of the trained lengths"
+    assert is_in_split(VALIDATION, "chain", inputs).all()
+    without_random_start = make_task({"kind": "chain", "max_operations": 2, "ood_max_operations": 4})
+    assert max(batch.difficulty.max() for batch in sample_fitting_batches(without_random_start, 300)) == 2
 
 
 def test_layer_for_scaled_inputs_equals_the_layer_for_unscaled_inputs():
