@@ -18,7 +18,7 @@ from ctm import TickModel
 from ctm.checkpoint import Checkpoint, load, save
 from ctm.checkpoint.metadata import HaltingMetadata
 from ctm.models.registry import count_parameters
-from inference.halting.evidence import format_mean
+from inference.halting.evidence import format_accuracy, format_mean
 from inference.halting.frontier import compute_frontiers
 from inference.halting.policies import EnergyBelow, HaltingPolicy
 from inference.halting.policy_parser import THRESHOLD_POLICIES, parse
@@ -120,7 +120,7 @@ def describe_evaluation(evaluation: dict[str, Any]) -> str:
     samples = f"{evaluation['n']:,} samples of the split {evaluation['split']}"
     accuracy = evaluation["accuracy_halted"]
     low, high = compute_wilson_interval(accuracy, evaluation["n"])
-    return f"Evaluated on {samples}: {accuracy:.1%} correct (95% interval {low:.1%} to {high:.1%}){mean}."
+    return f"Evaluated on {samples}: {format_accuracy(accuracy)} correct (95% interval {format_accuracy(low)} to {format_accuracy(high)}){mean}."
 
 
 def build_final_checkpoint(

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from inference.halting.evidence import format_accuracy
+
 NUM_FLAT_EVALUATIONS = 5  # without a change before a training counts as flat
 NUM_FALLING_EVALUATIONS = 3  # below the best one before a training counts as worse
 MIN_NOISE = 0.005  # changes of an accuracy below this size say nothing
@@ -221,7 +223,7 @@ def _format_ratio(accuracy: float, published: float) -> str:
 
 def format_share(share: float) -> str:
     """Format a share as a percentage; with a decimal near 0 and 1, so that 99.6% is not 100%."""
-    return f"{share:.0%}" if 0.05 <= share <= 0.95 or share in (0, 1) else f"{share:.1%}"
+    return f"{share:.0%}" if 0.05 <= share <= 0.95 or share in (0, 1) else format_accuracy(share)
 
 
 def describe_expectation(step: int, published: PublishedResult | None) -> str:
@@ -236,6 +238,6 @@ def describe_expectation(step: int, published: PublishedResult | None) -> str:
     """
     if published is None:
         return ""
-    result = f"The recipe reached {published.accuracy:.1%} after {published.steps:,} steps"
+    result = f"The recipe reached {format_accuracy(published.accuracy)} after {published.steps:,} steps"
     accuracy = published.get_accuracy_at(step)
     return f"{result}." if accuracy is None else f"{result}; at this step it had {format_share(accuracy)}."

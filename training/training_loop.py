@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from ctm import TickModel
+from inference.halting.evidence import format_accuracy
 from training.config import RunConfig
 from training.console import write_line
 from training.estimate_finalization import project_finalization
@@ -285,7 +286,7 @@ class TrainingLoop:
             **stage.status,
         )
         if not os.isatty(1):
-            figures = f"loss {values['loss']:.4f}, {values['accuracy']:.1%} correct at the last tick"
+            figures = f"loss {values['loss']:.4f}, {format_accuracy(values['accuracy'])} correct at the last tick"
             position = f" ({stage.describe()})" if stage.count > 1 else ""
             write_line(f"step {step:,} of {num_steps:,}{position}: {figures}, {steps_per_second:.3g} steps per second")
 

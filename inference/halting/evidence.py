@@ -1,5 +1,7 @@
 """Sentences about the evidence for a halting policy: its guarantee, and its results on the calibration samples."""
 
+import math
+
 from ctm.checkpoint.metadata import PolicyRecord, RiskGuaranteeRecord
 
 
@@ -15,9 +17,17 @@ def describe_evidence(record: PolicyRecord) -> str:
             f"{describe_confidence(record.promise)}, on data like the {record.n:,} calibration samples."
         )
     if record.accuracy is not None and record.mean_ticks is not None and record.n is not None:
-        result = f"{record.accuracy:.1%} correct in {format_mean_ticks(record.mean_ticks)} on average"
+        result = f"{format_accuracy(record.accuracy)} correct in {format_mean_ticks(record.mean_ticks)} on average"
         sentences.append(f"On {record.n:,} calibration samples: {result}.")
     return " ".join(sentences)
+
+
+def format_accuracy(share: float) -> str:
+    """Return a share as a percentage with one decimal, and with a second one where it would round up to 100%.
+
+    `formatPercent` of the page does the same: "97.0%", "99.95%", "100.0%" only if all are correct.
+    """
+    return f"{math.floor(share * 1e4) / 100:.2f}%" if 0.9995 <= share < 1 else f"{share:.1%}"
 
 
 def format_points(share: float) -> str:

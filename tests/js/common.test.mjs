@@ -181,6 +181,11 @@ test("probabilities are never exactly 0% or 100%", () => {
   ];
   for (const [value, text] of cases) assert.equal(formatProbability(value), text);
   assert.equal(formatPercent(0.97), "97.0%");
+  assert.equal(formatPercent(0.9994), "99.9%");
+  assert.equal(formatPercent(0.9995), "99.95%");
+  assert.equal(formatPercent(0.99999), "99.99%", "only 1 is 100%");
+  assert.equal(formatPercent(1), "100.0%");
+  assert.equal(formatPercent(0.9996, 0), "100%");
   assert.equal(formatPercent(0.12345, 2), "12.35%");
   assert.equal(formatAdaptivePercent(0.5), "50%");
   assert.equal(formatAdaptivePercent(0.0025), "0.25%");

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ctm.checkpoint.metadata import MetricsMetadata
-from inference.halting.evidence import format_mean
+from inference.halting.evidence import format_accuracy, format_mean
 from training.model_card import compute_wilson_interval
 
 RELIABLE_ACCURACY = 0.9  # of the hardest difficulty that a text names
@@ -50,14 +50,14 @@ def format_values(evaluation: Evaluation) -> dict[str, str]:
         `places`: accuracy of single positions, `hardest`: the hardest difficulty whose accuracy is at least 90%.
     """
     values = {
-        "accuracy": format_share(evaluation["accuracy_halted"]),
+        "accuracy": format_accuracy(evaluation["accuracy_halted"]),
         "ticks": format_mean(evaluation["mean_ticks"]),
     }
     if by_tick := evaluation["accuracy_by_tick"]:
-        values |= {"first": format_share(by_tick[0]), "best": format_share(max(by_tick))}
+        values |= {"first": format_accuracy(by_tick[0]), "best": format_accuracy(max(by_tick))}
         values["best_tick"] = str(by_tick.index(max(by_tick)) + 1)
     if (places := get_position_accuracy(evaluation)) is not None:
-        values["places"] = format_share(places)
+        values["places"] = format_accuracy(places)
     if hardest := find_hardest(evaluation):
         values["hardest"] = hardest
     return values
@@ -79,11 +79,6 @@ def find_hardest(evaluation: Evaluation) -> str:
         if group["n"] >= MIN_GROUP_SIZE and group["accuracy_halted"] >= RELIABLE_ACCURACY
     ]
     return str(max(reliable)) if reliable else ""
-
-
-def format_share(share: float) -> str:
-    """Return a share of one as percent with one decimal."""
-    return f"{share:.1%}"
 
 
 def build_figure(

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ctm.config import get_max_ticks, infer_model_type
+from inference.halting.evidence import format_accuracy
 from training.tasks import Task
 from ui.services.gallery_metrics import (
     Evaluation,
     build_figure,
     fill_text,
-    format_share,
     get_evaluation,
     get_position_accuracy,
 )
@@ -92,7 +92,7 @@ def describe_positions(evaluation: Evaluation | None) -> str:
     places = get_position_accuracy(evaluation) if evaluation else None
     if evaluation is None or places is None or evaluation["accuracy_halted"] > MAX_RARE_ACCURACY:
         return ""
-    return f"{format_share(places)} of single positions"
+    return f"{format_accuracy(places)} of single positions"
 
 
 def list_tags(origin: str, input_type: str, model_type: str) -> list[str]:

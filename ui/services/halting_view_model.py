@@ -14,7 +14,13 @@ from ctm.checkpoint.metadata import (
 )
 from inference import parse
 from inference.halting.estimated_result import FRONTIER_PREFIXES
-from inference.halting.evidence import describe_confidence, describe_evidence, format_mean, format_mean_ticks
+from inference.halting.evidence import (
+    describe_confidence,
+    describe_evidence,
+    format_accuracy,
+    format_mean,
+    format_mean_ticks,
+)
 from inference.halting.stored_policies import get_full_budget_policy, list_policy_names
 
 FULL_BUDGET_LABEL = "Use every tick"
@@ -214,8 +220,8 @@ def describe_better_policy(metadata: HaltingMetadata, default_name: str, held_ou
     if not better:
         return ""
     name = min(better, key=lambda name: better[name].mean_ticks)
-    result = f"{better[name].accuracy:.1%} in {format_mean_ticks(better[name].mean_ticks)}"
-    own = f"{default.accuracy:.1%} in {format_mean_ticks(default.mean_ticks)}"
+    result = f"{format_accuracy(better[name].accuracy)} in {format_mean_ticks(better[name].mean_ticks)}"
+    own = f"{format_accuracy(default.accuracy)} in {format_mean_ticks(default.mean_ticks)}"
     label = build_policy_labels(metadata)[name]
     return f"On the held-out samples another rule needs fewer ticks: {label}, {result}, against {own}."
 
@@ -231,11 +237,13 @@ def summarize_metrics(metrics: dict[str, Any]) -> str:
         return "No accuracy was measured yet."
     held_out = evaluations[0]
     split = re.sub(r"[^\w .-]", "", held_out["split"])[:60]  # the name may come from another author's file
-    accuracy = f"{held_out['accuracy_halted']:.1%} accuracy on {held_out['n']:,} held-out samples ({split})"
+    accuracy = (
+        f"{format_accuracy(held_out['accuracy_halted'])} accuracy on {held_out['n']:,} held-out samples ({split})"
+    )
     ticks = f", in {format_mean(held_out['mean_ticks'])} of {held_out['iterations']} ticks on average"
     places = held_out.get("figures", {}).get("places")
     return (
         accuracy
         + (ticks if held_out["iterations"] > 1 else "")
-        + (f". Single positions of the answer: {places:.1%} correct." if places is not None else ".")
+        + (f". Single positions of the answer: {format_accuracy(places)} correct." if places is not None else ".")
     )

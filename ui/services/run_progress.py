@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ctm.io.json_files import read_json
-from inference.halting.evidence import format_mean
+from inference.halting.evidence import format_accuracy, format_mean
 from training.config import RunConfig
 from training.jobs.job import JobState
 from training.progress_summary import PublishedResult, describe_progress
@@ -103,9 +103,7 @@ def describe_result(evaluations: Iterable[Mapping[str, Any]]) -> str:
         try:
             ticks = int(evaluation["iterations"])
             mean = f", in {format_mean(evaluation['mean_ticks'])} of {ticks} ticks on average" if ticks > 1 else ""
-            return (
-                f"{evaluation['accuracy_halted']:.1%} of {evaluation['n']:,} {evaluation['split']} samples right{mean}"
-            )
+            return f"{format_accuracy(evaluation['accuracy_halted'])} of {evaluation['n']:,} {evaluation['split']} samples right{mean}"
         except (KeyError, TypeError, ValueError):
             return ""
     return ""

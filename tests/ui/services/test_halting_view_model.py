@@ -6,7 +6,7 @@ import pytest
 
 from ctm.checkpoint.metadata import HaltingMetadata, PolicyRecord
 from inference import parse
-from inference.halting.evidence import describe_evidence
+from inference.halting.evidence import describe_evidence, format_accuracy
 from inference.halting.stored_policies import NEVER_HALT_POLICY, get_guarantee
 from ui.services.halting_view_model import (
     FORK_LABEL,
@@ -106,6 +106,16 @@ def test_policies_are_listed_by_their_guarantee_with_the_default_first():
         in options_by_name["At most 1% of answers lost, on average: margin, on average"].description
     )
     assert all(str(parse(policy)) == policy for policy in options) and next(iter(options)) == "energy<-3"
+
+
+def test_an_accuracy_below_one_is_never_written_as_all_correct():
+    assert [format_accuracy(share) for share in (0.97, 0.9994, 0.9995, 0.99999, 1.0)] == [
+        "97.0%",
+        "99.9%",
+        "99.95%",
+        "99.99%",
+        "100.0%",
+    ]
 
 
 def test_a_policy_is_listed_once_under_its_first_name():

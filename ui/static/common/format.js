@@ -136,13 +136,14 @@ function toFixedHalfEven(value, decimals) {
 }
 
 /**
- * Format a share of one as percent with a fixed number of decimals.
+ * Format a share of one as percent with a fixed number of decimals, of which one becomes two where it would round up to 100%.
  *
  * @param {number} value - A share of one.
  * @param {number} [decimals] - Decimals of the percentage.
- * @returns {string} Such as "97.0%".
+ * @returns {string} Such as "97.0%"; "99.95%" for 0.9995, as `format_accuracy` in Python.
  */
 export function formatPercent(value, decimals = 1) {
+  if (decimals === 1 && value >= 0.9995 && value < 1) return `${(Math.floor(value * 1e4) / 100).toFixed(2)}%`;
   return `${formatFixed(100 * value, decimals)}%`;
 }
 

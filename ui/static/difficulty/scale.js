@@ -1,5 +1,6 @@
 /** The measured accuracy by difficulty, and its texts. */
 
+import { formatPercent } from "../common/format.js";
 import { isNumber, readArray, readInteger, readObject, readShare, readText } from "../common/validate.js";
 
 const MAX_LEVELS = 400;
@@ -53,7 +54,7 @@ export function parseScale(value) {
  */
 export function describeLevel({ name, noun, verb, levels, selected }) {
   const { level, accuracy, samples } = levels[selected];
-  const percent = accuracy > 0.995 && accuracy < 1 ? (100 * accuracy).toFixed(1) : Math.round(100 * accuracy);
+  const percent = accuracy > 0.995 && accuracy < 1 ? formatPercent(accuracy).slice(0, -1) : Math.round(100 * accuracy);
   const count = samples.toLocaleString("en");
   return {
     label: `Difficulty of a random input: ${level} ${name}`,
