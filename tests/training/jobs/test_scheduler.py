@@ -243,9 +243,9 @@ def test_invalid_run_names_are_rejected(scheduler, name):
 
 @pytest.mark.slow
 def test_newest_checkpoint_loads_after_kills_at_random_times(scheduler):
-    """Kill a job that saves at every step ten times; each time the newest checkpoint loads and the job resumes."""
+    """Kill a job that saves at every step six times; each time the newest checkpoint loads and the job resumes."""
     config = make_tiny_config(endless=True, save_every=1, save_total_limit=1)
-    delays_s = torch.rand(10, generator=torch.Generator().manual_seed(0)).tolist()
+    delays_s = torch.rand(6, generator=torch.Generator().manual_seed(0)).tolist()
     job_id = submit_job(scheduler, config)
     last_step = 0
     for delay_s in delays_s:
