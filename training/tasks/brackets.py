@@ -73,7 +73,6 @@ class Brackets(Task):
     sentence_positions = 1
     splits = (*Task.splits, DEEPER)
     shift_splits = (DEEPER,)
-    halting_splits = (DEEPER,)
     Settings = BracketsSettings
     settings: BracketsSettings
 
@@ -130,8 +129,7 @@ class Brackets(Task):
     def _get_depth_range(self, split: str) -> tuple[int, int]:
         """Return the smallest and the largest nesting depth of a split."""
         max_depth = self.settings.max_depth
-        is_deeper = self.get_base_split(split) == DEEPER
-        return (max_depth + 1, self.settings.ood_max_depth) if is_deeper else (1, max_depth)
+        return (max_depth + 1, self.settings.ood_max_depth) if split == DEEPER else (1, max_depth)
 
     def _build_batch(self, sequences: Sequence[list[int]]) -> Batch:
         length = self.settings.length

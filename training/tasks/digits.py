@@ -30,7 +30,6 @@ DIGIT_SIZE = 20  # longer side of the digit in an MNIST image, pixels
 MIN_CONTRAST = 0.15  # brightness of the strongest stroke above the background in an image in the format of MNIST
 STROKE_THRESHOLD = 0.3  # brightness of a pixel that belongs to the digit, relative to the strongest stroke
 MIN_DRAWING_SIZE = 8  # pixels
-DISTORTION_POINTS = 6  # points of the coarse grid of elastic displacements, along each axis: one every 5.6 pixels
 
 
 class DigitsSettings(Settings):
@@ -42,13 +41,6 @@ class DigitsSettings(Settings):
     max_shift: float = Field(2.0, ge=0, le=8, title="Shift", description="largest shift along each axis, pixels")
     max_scale_change: float = Field(
         0.12, ge=0, le=0.5, title="Change of scale", description="largest change of width and of height, as a fraction"
-    )
-    max_distortion: float = Field(
-        0.0,
-        ge=0,
-        le=4,
-        title="Distortion",
-        description="largest elastic displacement of a pixel of a training image along each axis, pixels",
     )
 
 
@@ -140,7 +132,7 @@ class Digits(Task):
 def random_affine(
     images: Float[Tensor, "B 1 28 28"], generator: torch.Generator, settings: DigitsSettings
 ) -> Float[Tensor, "B 1 28 28"]:
-    """Rotate, shift, scale and distort each image at random, within the limits of the settings.
+    """Rotate, shift and scale each image at random, within the limits of the settings.
 
     Args:
         images: Images in [0, 1].
@@ -156,27 +148,7 @@ def random_affine(
     cos = angle.cos()
     sin = angle.sin()
     theta = torch.stack((cos / width, -sin / width, x, sin / height, cos / height, y), 1).view(count, 2, 3)
-    grid = F.affine_grid(theta, list(images.shape), False)
-    if settings.max_distortion:
-        grid = grid + sample_displacements(count, settings.max_distortion, generator)
-    return F.grid_sample(images, grid, align_corners=False)
-
-
-def sample_displacements(count: int, limit: float, generator: torch.Generator) -> Float[Tensor, "count 28 28 2"]:
-    """Sample smooth displacements of pixels: random ones at a coarse grid, interpolated in between.
-
-    Args:
-        count: Number of images.
-        limit: Largest displacement along each axis at the points of the coarse grid, pixels.
-        generator: Source of all randomness.
-
-    Returns:
-        Displacements (x, y) in the units of `grid_sample`, in which an image is 2 wide. Source: elastic distortions of
-        Simard et al. 2003, with a coarse grid instead of a Gaussian filter.
-    """
-    coarse = torch.rand(count, 2, DISTORTION_POINTS, DISTORTION_POINTS, generator=generator) * 2 - 1
-    smooth = F.interpolate(coarse, size=(IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", align_corners=True)
-    return smooth.permute(0, 2, 3, 1) * (limit * 2 / IMAGE_SIZE)
+    return F.grid_sample(images, F.affine_grid(theta, list(images.shape), False), align_corners=False)
 
 
 def convert_to_mnist_format(image: Float[np.ndarray, "h w *c"]) -> Float[np.ndarray, "28 28"]:

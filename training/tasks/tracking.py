@@ -120,11 +120,6 @@ class Tracking(Task):
         return (FURTHER,) if self._has_frame_encoding else ()
 
     @property
-    def halting_splits(self) -> tuple[str, ...]:  # type: ignore[override]
-        """More frames ahead, because a visitor may ask for them: they need more ticks."""
-        return self.shift_splits
-
-    @property
     def reported_splits(self) -> tuple[str, ...]:
         """The test split, and more frames ahead if the model can read them."""
         return (TEST, *self.shift_splits)
@@ -176,8 +171,7 @@ class Tracking(Task):
             frame encoding, where N = L.
         """
         settings = self.settings
-        is_further = self.get_base_split(split) == FURTHER
-        low, high = (settings.max_horizon + 1, settings.ood_horizon) if is_further else (0, settings.max_horizon)
+        low, high = (settings.max_horizon + 1, settings.ood_horizon) if split == FURTHER else (0, settings.max_horizon)
 
         def draw() -> tuple[Tensor, ...]:
             size = 4 * count + 64
