@@ -10,7 +10,7 @@ from typing import TypeAlias, TypeVar
 
 from ctm import TickModel, build_model
 from training.config import RunConfig
-from training.energy.features import collect_energy_features
+from training.energy.features import collect_energy_features, count_fitting_draws
 from training.energy.fitting import EVAL_INTERVAL_STEPS, fit_energy_head
 from training.evaluation import build_split_batches, evaluate_curves
 from training.neuron_layout import NUM_LAYOUT_SAMPLES
@@ -54,7 +54,7 @@ def estimate_finalization(config: RunConfig, task: Task, clock: Clock) -> float:
         is_finite = task.load_full_split(CALIBRATION) is not None
         num_drawn = num_calibration if is_finite else config.finalize.eval_samples  # before repeats are removed
         share = min(1.0, num_calibration / num_drawn)
-        seconds += count_fitting_draws(config, task) * seconds_to_draw / num_drawn
+        seconds += sum(count_fitting_draws(task, config.finalize.fit_samples).values()) * seconds_to_draw / num_drawn
         seconds += estimate_energy_fit(config, task, model, batch, share, clock)
     return seconds
 
@@ -67,21 +67,14 @@ def project_finalization(config: RunConfig, task: Task, evaluation_seconds: floa
         task: Its task.
         evaluation_seconds: Time of one evaluation.
     """
-    num_splits = (
-        len(task.reported_splits) + len(task.halting_splits) + 2
-    )  # calibration and validation for the thresholds
+    # Calibration, validation and halting splits choose the thresholds.
+    num_splits = len(task.reported_splits) + len(task.halting_splits) + 2
     num_samples = num_splits * config.finalize.eval_samples
     fit_seconds = 0.0
     if config.loss.energy_kind != "none" and config.finalize.fit_samples:
-        num_samples += count_fitting_draws(config, task)
+        num_samples += sum(count_fitting_draws(task, config.finalize.fit_samples).values())
         fit_seconds = config.finalize.fit_steps * FIT_SECONDS_PER_STEP
     return num_samples * evaluation_seconds / config.train.eval_samples + fit_seconds
-
-
-def count_fitting_draws(config: RunConfig, task: Task) -> int:
-    """Return the number of samples that are drawn to fit the energy head; see `sample_fitting_batches`."""
-    count = config.finalize.fit_samples
-    return count + count // 2 * len(task.halting_splits)
 
 
 def get_size_ratio(task: Task, split: str, num_calibration: int) -> float:
@@ -113,7 +106,7 @@ def estimate_energy_fit(
         clock,
         lambda: fit_energy_head(head, dataset, kind, loss.energy_loss_params, NUM_TIMING_STEPS, config.train.seed),
     )
-    num_batches = share * count_fitting_draws(config, task) / len(batch.inputs)
+    num_batches = share * sum(count_fitting_draws(task, config.finalize.fit_samples).values()) / len(batch.inputs)
     seconds_per_step = fit_seconds / NUM_TIMING_STEPS
     seconds_per_evaluation = num_batches * seconds_per_step * FORWARD_SHARE
     return num_batches * seconds_to_collect + settings.fit_steps * (

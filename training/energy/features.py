@@ -13,7 +13,7 @@ from ctm.models.outputs import compute_answer_mask
 from training.decoding import AnswerDecoder
 from training.energy.losses import TickLabels
 from training.evaluation import deduplicate, split_into_batches
-from training.tasks.base import Batch, Task, concatenate
+from training.tasks.base import Batch, Task, concatenate_batches
 from training.tasks.splits import VALIDATION, make_generator, name_part
 
 MAX_FEATURE_VALUES = 800_000_000  # features of all samples together, in half precision: 1.6 GB
@@ -60,11 +60,15 @@ def sample_fitting_batches(task: Task, count: int) -> list[Batch]:
         count: Number of draws of the validation split; fewer samples remain after repeats are removed.
     """
     generator = make_generator("fit", VALIDATION)
-    parts = [name_part(split, VALIDATION) for split in task.halting_splits]
-    drawn = [task.sample(VALIDATION, count, generator), *(task.sample(part, count // 2, generator) for part in parts)]
-    samples = deduplicate(concatenate(drawn))
+    draws = count_fitting_draws(task, count)
+    samples = deduplicate(concatenate_batches(task.sample(split, size, generator) for split, size in draws.items()))
     order = torch.randperm(len(samples.inputs), generator=generator)
     return split_into_batches(Batch(samples.inputs[order], samples.targets[order], samples.difficulty[order]))
+
+
+def count_fitting_draws(task: Task, count: int) -> dict[str, int]:
+    """Return the number of draws of each split that an energy head is fitted on; see `sample_fitting_batches`."""
+    return {VALIDATION: count} | {name_part(split, VALIDATION): count // 2 for split in task.halting_splits}
 
 
 @torch.no_grad()

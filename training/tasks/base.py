@@ -71,7 +71,7 @@ class Batch:
     states: Int[Tensor, "B S"] | None = None
 
 
-def concatenate(batches: Iterable[Batch]) -> Batch:
+def concatenate_batches(batches: Iterable[Batch]) -> Batch:
     """Concatenate batches of the same task; intermediate results are left out."""
     return Batch(
         *(torch.cat(values) for values in zip(*((b.inputs, b.targets, b.difficulty) for b in batches), strict=True))
