@@ -47,6 +47,7 @@ LATER_SETTINGS = {
     "curriculum_route",
     "curriculum_operations",
     "length_draws",
+    "longest_route",
     "horizon_encoding",
 }  # of tasks, added after 0.1.0
 DEFAULT_POLICY_FIGURES = ("policy", "mean_ticks", "accuracy_halted")

@@ -77,7 +77,7 @@ def generate_test_mazes(task: Mazes, side: int, count: int) -> list[Maze]:
         ValueError: The side is not valid.
     """
     settings = task.settings
-    route = settings.route if side == settings.side else MAX_ROUTE
+    route = settings.max_maze_route if side == settings.side else MAX_ROUTE
     generator = make_generator("reapplication", side)
     (mazes,) = Mazes(MazesSettings(side=side, route=route)).generate_mazes(TEST, count, [generator])
     return [maze for maze, _ in mazes]

@@ -73,7 +73,14 @@ class MazesSettings(Settings):
         ge=2,
         le=MAX_ROUTE,
         title="Longest route",
-        description="moves of an answer; mazes with a longer route are not generated",
+        description="moves of an answer; mazes with a longer route are not generated, unless longest_route is set",
+    )
+    longest_route: int | None = Field(
+        None,
+        ge=2,
+        le=MAX_ROUTE,
+        title="Longest route of a maze",
+        description="moves of the longest route of a generated maze; an answer has its first `route` moves. None: route",
     )
     curriculum_route: int | None = Field(
         None,
@@ -102,9 +109,16 @@ class MazesSettings(Settings):
     @model_validator(mode="after")
     def _check_curriculum(self) -> "MazesSettings":
         check_curriculum("curriculum_route", self.curriculum_route, "route", self.route)
+        if self.longest_route is not None and self.longest_route < self.route:
+            raise ValueError(f"task.longest_route must not be below task.route: got {self.longest_route}, {self.route}.")
         if self.length_draws > 1 and not self.even_lengths:
             raise ValueError(f"task.length_draws needs task.even_lengths=true: got {self.length_draws} and false.")
         return self
+
+    @property
+    def max_maze_route(self) -> int:
+        """Moves of the longest route of a maze."""
+        return self.longest_route or self.route
 
     @field_validator("side")
     @classmethod
@@ -195,7 +209,7 @@ class Mazes(Task):
             ValueError: The split has too few mazes of these settings.
         """
         settings = self.settings
-        longest_route = settings.curriculum_route or settings.route
+        longest_route = settings.curriculum_route or settings.max_maze_route
         sample: Callable[..., list[list[SampledMaze]]] = sample_mazes
         if settings.even_lengths and split == TRAIN:
             sample = partial(sample_mazes_of_even_lengths, length_draws=settings.length_draws)
@@ -265,7 +279,7 @@ class Mazes(Task):
         """Return the share of routes that reach the goal (`solved`) and of correct moves (`steps`), without waiting.
 
         A generated maze has exactly one route and a walk ends at the goal, so a route reaches the goal if all its moves are
-        correct.
+        correct. With `longest_route`, a longer route counts as solved if all moves of the answer are correct.
         """
         is_move = targets != WAIT
         is_correct = choices == targets
@@ -326,14 +340,16 @@ class Mazes(Task):
 
     def _find_shift(self, maze: Maze, steps: int) -> DistributionShift | None:
         """Return the difference between a maze and the training mazes."""
-        side, max_steps = self.settings.side, self.settings.route
+        side, max_steps = self.settings.side, self.settings.max_maze_route
         height, width = maze.grid.shape
         if (height, width) != (side, side):
             return DistributionShift(
                 f"The maze has {width} x {height} places; the model was trained on {side} x {side}."
             )
         if steps > max_steps:
-            return DistributionShift(f"The shortest path has {steps} steps; an answer has at most {max_steps}.")
+            return DistributionShift(
+                f"The shortest path has {steps} steps; the model was trained on paths of at most {max_steps}."
+            )
         return None
 
     def is_correct(self, task_input: TaskInput, choices: list[int]) -> bool:

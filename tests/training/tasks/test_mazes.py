@@ -311,6 +311,35 @@ def test_a_stage_of_a_curriculum_has_short_routes_for_the_same_model(even_length
         assert batch.difficulty.max() <= 8
 
 
+@pytest.mark.parametrize("even_lengths", [False, True])
+def test_a_maze_with_a_longer_route_than_an_answer_asks_for_the_first_moves(even_lengths):
+    task = make_maze_task(route=12, longest_route=30, even_lengths=even_lengths)
+    assert task.get_spec() == make_maze_task(route=12).get_spec()
+    for split in (TRAIN, TEST):
+        batch = task.sample(split, 60, make_generator("longest"))
+        longer = make_maze_task(route=30, even_lengths=even_lengths).sample(split, 60, make_generator("longest"))
+        assert torch.equal(batch.inputs, longer.inputs) and torch.equal(batch.difficulty, longer.difficulty)
+        assert torch.equal(batch.targets, longer.targets[:, :12])
+        assert 12 < batch.difficulty.max() <= 30
+    targets = task.compute_auxiliary_targets(batch)
+    assert targets.states.shape == (60, 12)
+    assert torch.equal(targets.lengths, batch.difficulty.clamp(max=12))
+
+
+def test_a_maze_differs_from_training_if_its_route_is_longer_than_any():
+    maze = make_maze_task(side=15, route=50).generate_input(0, difficulty=24)
+    for settings in ({"route": 12, "longest_route": 24}, {"route": 24}):
+        assert make_maze_task(side=15, **settings).parse_input(maze / 255).shift is None
+    for settings in ({"route": 12, "longest_route": 22}, {"route": 22}):
+        shift = make_maze_task(side=15, **settings).parse_input(maze / 255).shift
+        assert shift.sentence == "The shortest path has 24 steps; the model was trained on paths of at most 22."
+
+
+def test_the_longest_route_of_a_maze_is_not_shorter_than_an_answer():
+    with pytest.raises(ValueError, match=r"task\.longest_route must not be below task\.route: got 28, 30\."):
+        make_maze_task(longest_route=28)
+
+
 def test_a_route_beyond_the_answer_is_refused():
     with pytest.raises(ValueError, match=r"task\.curriculum_route must not be above task\.route: got 31, 30\."):
         make_maze_task(curriculum_route=31)

@@ -24,6 +24,7 @@ def test_settings_of_the_published_models_are_inferred():
         "expand_range": False,
         "even_lengths": False,
         "length_draws": 1,
+        "longest_route": None,
         "curriculum_route": None,
     }
     assert infer_settings(PARITY) == {

@@ -52,6 +52,7 @@ OTHER_VALUES = {  # for fields in which an incremented or halved value is invali
     "task.length": 8,
     "task.curriculum_length": 8,
     "task.curriculum_route": 8,
+    "task.longest_route": 60,
     "task.curriculum_operations": 1,
     "task.dataset": "me/words",
     "task.channels": 3,

@@ -139,6 +139,12 @@ def test_mazes_of_every_kind_have_the_same_inputs(kind, tmp_path):
     compare(pictures, MAZES, tmp_path)
 
 
+@pytest.mark.parametrize("longest_route", [12, 24, 48])
+def test_mazes_with_longer_routes_than_an_answer_have_the_same_inputs(longest_route, tmp_path):
+    metadata = MAZES | {"settings": MAZES["settings"] | {"route": 10, "longest_route": longest_route}}
+    compare(open_files("maze-15-*.png", EXAMPLES_DIR), metadata, tmp_path)
+
+
 def test_start_and_goal_can_be_placed_by_hand(tmp_path):
     pixels = next(iter(open_files("maze-15-*.png", EXAMPLES_DIR).values()))
     task = build_task(MAZES)
@@ -167,8 +173,10 @@ def test_generated_mazes_belong_to_the_test_split(tmp_path):
     assert all(15 <= length <= 30 for length in lengths) and len(set(lengths)) > 3
 
 
-def test_generated_mazes_have_the_wanted_route_length(tmp_path):
-    (sizes,) = run_jobs([{"task": MAZES, "seeds": [0, 1], "difficulty": 34}], tmp_path)
+@pytest.mark.parametrize("settings", [{}, {"route": 10, "longest_route": 40}])
+def test_generated_mazes_have_the_wanted_route_length(settings, tmp_path):
+    metadata = MAZES | {"settings": MAZES["settings"] | settings}
+    (sizes,) = run_jobs([{"task": metadata, "seeds": [0, 1], "difficulty": 34}], tmp_path)
     for seed, size in enumerate(sizes):
         pixels = np.fromfile(tmp_path / f"0-{seed}.rgba", np.uint8).reshape(size["height"], size["width"], 4)
         maze = build_task(MAZES).parse_input(to_unit_range(pixels)[..., :3])

@@ -83,15 +83,21 @@ export class Mazes extends Task {
     return { type: "float32", data, shape: [1, 3, height, width] };
   }
 
+  /** Steps of the longest route of a training maze. */
+  get #maxRoute() {
+    return this.settings.longest_route ?? this.settings.route;
+  }
+
   #findShift(maze, steps) {
-    const { side, route } = this.settings;
+    const { side } = this.settings;
     const { width, height } = maze.grid;
     if (width !== side || height !== side) {
       const sentence = `The maze has ${width} x ${height} places; the model was trained on ${side} x ${side}.`;
       return { sentence, split: null };
     }
-    if (steps <= route) return null;
-    return { sentence: `The shortest path has ${steps} steps; an answer has at most ${route}.`, split: null };
+    if (steps <= this.#maxRoute) return null;
+    const sentence = `The shortest path has ${steps} steps; the model was trained on paths of at most ${this.#maxRoute}.`;
+    return { sentence, split: null };
   }
 
   /**
@@ -147,7 +153,7 @@ export class Mazes extends Task {
     const isUsable = (grid) => {
       if (!grid.data.includes(START)) return false;
       const maze = new Maze(grid);
-      return maze.countSteps(maze.start) <= this.settings.route && assignSplit(computeCanonicalBytes(grid)) === TEST;
+      return maze.countSteps(maze.start) <= this.#maxRoute && assignSplit(computeCanonicalBytes(grid)) === TEST;
     };
     return new Maze(sampleUntil(draw, isUsable));
   }

@@ -16,7 +16,7 @@ const DEFAULTS = {
     background: "any",
     names: null,
   },
-  mazes: { side: 15, route: 50, expand_range: false },
+  mazes: { side: 15, route: 50, longest_route: null, expand_range: false },
   parity: { length: 16, encoding: "tokens" },
   qamnist: { digits: 3, operations: 3, per_digit: 3, per_part: 3, answering: 6 },
   raw: { backbone: "", classes: 0, positions: 1 },
