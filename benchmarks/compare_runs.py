@@ -11,6 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from benchmarks.paths import write_figures
 from training.run_dir import RunDir
 
@@ -96,11 +98,17 @@ def format_run(run: dict[str, Any]) -> str:
     else:
         result = f"{'; '.join(map(format_test, run['tests']))}; policy `{run['tests'][0]['policy']}`"
     changes = "".join(
-        f", then `{change['setting']}={change['new']}` from step {change['step']:,} on" for change in run["changes"]
+        f", then `{change['setting']}={format_setting(change['new'])}` from step {change['step']:,} on"
+        for change in run["changes"]
     )
     return (
         f"- `{run['name']}`: {result}; batches of {run['batch_size']}, seed {run['seed']}. `{run['command']}`{changes}"
     )
+
+
+def format_setting(value: Any) -> str:
+    """Format the value of a setting as a recipe states it, on one line."""
+    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000).removesuffix("...\n").strip()
 
 
 def format_test(test: dict[str, Any]) -> str:

@@ -1,6 +1,8 @@
 """Tests of the figures that are copied from training runs."""
 
-from benchmarks.compare_runs import collect_run, format_run, render_table
+import pytest
+
+from benchmarks.compare_runs import collect_run, format_run, format_setting, render_table
 from tests.training.test_trainer import make_tiny_config, read_metrics
 from training.run_dir import RunDir
 from training.training_loop import train
@@ -47,3 +49,17 @@ def test_the_accuracy_on_every_held_out_split_is_stated():
         "- `run`: test: 50.00% on 4,096 samples in 7.2 ticks, best fixed tick 75.00%; longest: 25.00% on 4,096 samples in 7.2 ticks, "
         "best fixed tick 75.00%; policy `energy<-1`; batches of 32, seed 1. `train run.yaml`"
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.001, "0.001"),
+        (True, "true"),
+        (None, "null"),
+        ("energy", "energy"),
+        ({"train": {"steps": 6000}, "optim": {"lr": 0.001}}, "{train: {steps: 6000}, optim: {lr: 0.001}}"),
+    ],
+)
+def test_changed_settings_are_stated_as_in_a_recipe(value, text):
+    assert format_setting(value) == text

@@ -16,10 +16,10 @@ const VALUE = {
 test("a level is described with its measured accuracy and number of samples", () => {
   assert.deepEqual(describeLevel(parseScale(VALUE)), {
     label: "Difficulty of a random input: 22 steps to the goal",
-    line: "95 % of such mazes are solved (n = 1,396).",
+    line: "95% of such mazes are solved (n = 1,396).",
   });
   const easy = describeLevel(parseScale({ ...VALUE, selected: 0 }));
-  assert.equal(easy.line, "99.8 % of such mazes are solved (n = 424).", "it must not be rounded to all of them");
+  assert.equal(easy.line, "99.8% of such mazes are solved (n = 424).", "it must not be rounded to all of them");
 });
 
 test("invalid scales have no levels", () => {

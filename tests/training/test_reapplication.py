@@ -99,7 +99,8 @@ def test_the_command_applies_the_bundled_model_again(capsys):
         ("parity-16", ["--reapply", "2"], "needs a maze model; the task of this checkpoint is parity"),
         ("mazes-15", ["--reapply", "2", "--side", "16"], "--side must be odd, 2k \\+ 1 for k cells a side: got 16"),
         ("mazes-15", ["--reapply", "2", "--split", "validation"], "leave out --save, --data and --split"),
-        ("mazes-15", ["--side", "19"], "add --reapply N"),
+        ("mazes-15", ["--side", "19"], "--side is for --reapply: add --reapply N"),
+        ("mazes-15", ["--samples", "19"], "--samples is for --reapply: add --reapply N"),
     ],
 )
 def test_the_command_refuses_options_that_do_not_fit(checkpoint, options, message):

@@ -44,8 +44,7 @@ def add_evaluate_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--samples",
         type=bounded_number(1, 100_000, int),
-        default=DEFAULT_MAZES,
-        help="with --reapply: number of mazes (default: %(default)s)",
+        help=f"with --reapply: number of mazes (default: {DEFAULT_MAZES})",
     )
     command.add_argument(
         "--save", action="store_true", help="evaluate every held-out split, and write new metrics and a new model card"
@@ -66,8 +65,9 @@ def run_evaluate(args: argparse.Namespace) -> None:
         raise ValueError("--out is for --save, which writes new metrics and a new card; without it nothing is written.")
     if args.reapply and (args.save or args.data or args.split != TEST):
         raise ValueError("--reapply evaluates generated mazes of the test split: leave out --save, --data and --split.")
-    if args.side and not args.reapply:
-        raise ValueError("--side is for --reapply: add --reapply N.")
+    for option in ("side", "samples"):
+        if getattr(args, option) and not args.reapply:
+            raise ValueError(f"--{option} is for --reapply: add --reapply N.")
     if output_dir:
         if args.policy is not None or args.data or "training" not in checkpoint.metrics:
             raise ValueError(
@@ -101,7 +101,7 @@ def evaluate_repeated_application(
     side = args.side or task.settings.side
     if side % 2 == 0:
         raise ValueError(f"--side must be odd, 2k + 1 for k cells a side: got {side}.")
-    mazes = generate_test_mazes(task, side, args.samples)
+    mazes = generate_test_mazes(task, side, args.samples or DEFAULT_MAZES)
     result = evaluate_reapplication(Engine(model, policy), task, mazes, args.reapply)
     return {"task": task.name, "split": TEST, "side": side, "policy": str(policy), **result}
 

@@ -110,7 +110,9 @@ class MazesSettings(Settings):
     def _check_curriculum(self) -> "MazesSettings":
         check_curriculum("curriculum_route", self.curriculum_route, "route", self.route)
         if self.longest_route is not None and self.longest_route < self.route:
-            raise ValueError(f"task.longest_route must not be below task.route: got {self.longest_route}, {self.route}.")
+            raise ValueError(
+                f"task.longest_route must not be below task.route: got {self.longest_route}, {self.route}."
+            )
         if self.length_draws > 1 and not self.even_lengths:
             raise ValueError(f"task.length_draws needs task.even_lengths=true: got {self.length_draws} and false.")
         return self

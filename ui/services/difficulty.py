@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 
 from training.tasks import Task
-from ui.services.gallery_metrics import MIN_GROUP_SIZE, RELIABLE_ACCURACY, get_evaluation
+from ui.services.gallery_metrics import MIN_GROUP_SIZE, get_evaluation
 
 EASY_ACCURACY, HARD_ACCURACY = 0.97, 0.5  # bounds of the labels of examples
+RELIABLE_ACCURACY = 0.9  # of the level that the slider begins with
 
 
 def build_difficulty_scale(task: Task, metrics: dict[str, Any]) -> dict[str, Any] | None:

@@ -8,7 +8,6 @@ from ctm.checkpoint.metadata import MetricsMetadata
 from inference.halting.evidence import format_accuracy, format_mean
 from training.model_card import compute_wilson_interval
 
-RELIABLE_ACCURACY = 0.9  # of the hardest difficulty that a text names
 PLACEHOLDER = re.compile(r"\{([\w.-]+)\.(\w+)\}")
 MIN_GROUP_SIZE = 20  # samples of one difficulty; the accuracy of fewer says nothing
 
@@ -47,7 +46,7 @@ def format_values(evaluation: Evaluation) -> dict[str, str]:
 
     Returns:
         `accuracy` and `ticks` with the default policy, `first`, `best` and `best_tick` with a fixed number of ticks,
-        `places`: accuracy of single positions, `hardest`: the hardest difficulty whose accuracy is at least 90%.
+        `places`: accuracy of single positions.
     """
     values = {
         "accuracy": format_accuracy(evaluation["accuracy_halted"]),
@@ -58,8 +57,6 @@ def format_values(evaluation: Evaluation) -> dict[str, str]:
         values["best_tick"] = str(by_tick.index(max(by_tick)) + 1)
     if (places := get_position_accuracy(evaluation)) is not None:
         values["places"] = format_accuracy(places)
-    if hardest := find_hardest(evaluation):
-        values["hardest"] = hardest
     return values
 
 
@@ -68,17 +65,6 @@ def get_position_accuracy(evaluation: Evaluation) -> float | None:
     figures = evaluation.get("figures")
     places = figures.get("places") if isinstance(figures, dict) else None
     return float(places) if isinstance(places, int | float) else None
-
-
-def find_hardest(evaluation: Evaluation) -> str:
-    """Return the hardest difficulty whose accuracy is at least `RELIABLE_ACCURACY`; empty if there is none."""
-    groups = evaluation.get("by_difficulty") or {}
-    reliable = [
-        int(level)
-        for level, group in groups.items()
-        if group["n"] >= MIN_GROUP_SIZE and group["accuracy_halted"] >= RELIABLE_ACCURACY
-    ]
-    return str(max(reliable)) if reliable else ""
 
 
 def build_figure(

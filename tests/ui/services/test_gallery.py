@@ -97,8 +97,8 @@ def test_an_invalid_settings_file_is_an_error_with_its_place(tmp_path, text, loc
 
 def test_texts_take_their_figures_from_the_metrics():
     evaluations = {"m-1": get_evaluation(METRICS)}
-    text = "{m-1.accuracy} {m-1.ticks} {m-1.first} {m-1.best} {m-1.best_tick} {m-1.places} {m-1.hardest}"
-    assert fill_text(text, evaluations) == "85.0% 2.2 50.0% 90.0% 3 95.0% 9"
+    text = "{m-1.accuracy} {m-1.ticks} {m-1.first} {m-1.best} {m-1.best_tick} {m-1.places}"
+    assert fill_text(text, evaluations) == "85.0% 2.2 50.0% 90.0% 3 95.0%"
     for unknown in ("{m-2.accuracy}", "{m-1.other}"):
         with pytest.raises(ValueError, match="There is no figure"):
             fill_text(unknown, evaluations)

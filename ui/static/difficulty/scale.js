@@ -54,10 +54,10 @@ export function parseScale(value) {
  */
 export function describeLevel({ name, noun, verb, levels, selected }) {
   const { level, accuracy, samples } = levels[selected];
-  const percent = accuracy > 0.995 && accuracy < 1 ? formatPercent(accuracy).slice(0, -1) : Math.round(100 * accuracy);
+  const percent = accuracy > 0.995 && accuracy < 1 ? formatPercent(accuracy) : formatPercent(accuracy, 0);
   const count = samples.toLocaleString("en");
   return {
     label: `Difficulty of a random input: ${level} ${name}`,
-    line: `${percent} % of such ${noun} are ${verb} (n = ${count}).`,
+    line: `${percent} of such ${noun} are ${verb} (n = ${count}).`,
   };
 }
