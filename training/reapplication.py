@@ -66,7 +66,9 @@ class Walk:
 
 
 def generate_test_mazes(task: Mazes, side: int, count: int) -> list[Maze]:
-    """Generate mazes of the test split, of the side of the task or of another one, with routes of any length.
+    """Generate mazes of the test split, of the side of the task or of another one.
+
+    Routes have any length, except that they fit into an answer if the training mazes are of this side and have no longer ones.
 
     Args:
         task: The task of the model.
@@ -77,7 +79,8 @@ def generate_test_mazes(task: Mazes, side: int, count: int) -> list[Maze]:
         ValueError: The side is not valid.
     """
     settings = task.settings
-    route = settings.max_maze_route if side == settings.side else MAX_ROUTE
+    is_complete = side == settings.side and settings.longest_route is None  # an answer has the whole route
+    route = settings.route if is_complete else MAX_ROUTE
     generator = make_generator("reapplication", side)
     (mazes,) = Mazes(MazesSettings(side=side, route=route)).generate_mazes(TEST, count, [generator])
     return [maze for maze, _ in mazes]

@@ -229,7 +229,7 @@ class TrainConfig(RunSettings):
         "all",
         title="Weights to copy",
         description="weights to copy from init_from: all; those of equal name and shape (matching); also smaller ones into the "
-        "leading slice of larger ones (expand); or only the recurrent core (core)",
+        "leading slice of larger ones, while added residual blocks return their input (expand); or only the recurrent core (core)",
     )
     freeze: Fixed[Literal["none", "core"]] = Field(
         "none", title="Frozen weights", description="weights that are not trained: none, or the recurrent core (core)"

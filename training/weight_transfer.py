@@ -1,8 +1,9 @@
 """Initial weights from another model, and frozen parameters (`init_from`, `train.init_mode`, `train.freeze`)."""
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ctm import TickModel
+from ctm.modules.backbones import BasicBlock, Bottleneck
 from training.energy.losses import ENERGY_HEAD_PREFIX
 
 # The core is the recurrent part, which does not depend on the kind of input or answer.
@@ -19,8 +20,8 @@ def load_initial_weights(
         model: The new model.
         source: The model whose weights are copied.
         init_mode: `train.init_mode`. "all": both models have the same weights, except for the energy head. "matching": the
-            weights of equal name and shape. "expand": also smaller weights, into the leading slice of larger ones.
-            "core": the core alone.
+            weights of equal name and shape. "expand": also smaller weights, into the leading slice of larger ones;
+            residual blocks that `source` lacks return their input. "core": the core alone.
         source_name: What gives the weights, for error messages.
 
     Raises:
@@ -53,6 +54,20 @@ def load_initial_weights(
         raise ValueError(f"{source_name} does not fit this run's model: {'; '.join(mismatches[:3])}{more}.{remedy}")
     matching = {name: tensor for name, tensor in incoming.items() if name in own and tensor.shape == own[name].shape}
     model.load_state_dict(matching, strict=False)
+    if init_mode == "expand":
+        start_new_blocks_as_identity(model, source)
+
+
+def start_new_blocks_as_identity(model: nn.Module, source: nn.Module) -> None:
+    """Make residual blocks return their input if the source has no block of this name, in place.
+
+    The last batch norm of such a block gets the weight 0 (Goyal et al. 2017, section 5.1).
+    """
+    known = dict(source.named_modules())
+    for name, block in model.named_modules():
+        if isinstance(block, BasicBlock | Bottleneck) and block.downsample is None and name not in known:
+            last_norm = block.bn2 if isinstance(block, BasicBlock) else block.bn3
+            nn.init.zeros_(last_norm.weight)
 
 
 def copy_into_leading_slice(source: Tensor, target: Tensor) -> Tensor:

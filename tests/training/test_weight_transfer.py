@@ -46,6 +46,33 @@ def test_model_of_another_size_loads_the_matching_weights():
         load_initial_weights(wide, other, "all")
 
 
+@pytest.mark.parametrize("backbones", [("resnet-64x2", "resnet-64x4"), ("resnet50-1", "resnet152-2")])
+def test_added_residual_blocks_of_an_expanded_model_return_their_input(backbones):
+    task = {"kind": "mazes", "side": 7, "route": 4}
+    small, deep = (
+        Trainer(
+            make_tiny_config().model_copy(
+                update={"task": task, "model": TINY_RECIPE["model"] | {"backbone_type": backbone_type}}
+            )
+        ).unwrapped_model.eval()
+        for backbone_type in backbones
+    )
+    load_initial_weights(deep, small, "expand")
+    images = torch.rand(3, 3, 7, 7)
+    stage = deep.backbone.layer1
+    with torch.no_grad():
+        features = small.backbone(small.initial_rgb(images))
+        added = [block for index, block in enumerate(stage) if index >= len(small.backbone.layer1)]
+        for block in added:
+            assert_close(block(features), features)
+        if backbones[1].startswith("resnet-"):
+            assert len(added) == 2
+            assert_close(deep(images).answers, small(images).answers)
+        else:
+            norms = [block.bn3.weight for block in deep.backbone.layer2]
+            assert norms[0].all() and not any(weight.any() for weight in norms[1:]), "the first block changes the shape"
+
+
 def test_expanded_model_has_the_outputs_of_the_small_model():
     """The first positions and outputs of the model for longer rows have the weights of the small model."""
     start, longer = (
