@@ -16,7 +16,8 @@ from training.model_card import format_accuracy
 from training.reapplication import evaluate_reapplication, generate_test_mazes
 from training.tasks import build_task
 
-CHECKPOINTS = ("mazes-15-untaught", "mazes-15")
+RESULTS_NAME = "maze_reapplication"
+CHECKPOINTS = ("mazes-15-untaught", "mazes-15", "mazes-39")
 NUM_MAZES_BY_SIDE = {15: 2_048, 19: 1_024, 27: 512, 39: 256, 99: 32}
 MAX_APPLICATIONS = 40
 SHOWN_APPLICATIONS = (1, 2, 3, 10, 40)
@@ -69,4 +70,4 @@ def format_row(checkpoint: str, side: str, row: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    run_benchmark("maze_reapplication", __doc__, measure, render_table)
+    run_benchmark(RESULTS_NAME, __doc__, measure, render_table)

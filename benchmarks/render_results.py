@@ -40,6 +40,7 @@ from benchmarks.checkpoint_tables import (
 )
 from benchmarks.compare_versions import render_training_table
 from benchmarks.confidence import render_table as render_confidence_table
+from benchmarks.goals import build_goals_table
 from benchmarks.halting.markdown import render_table as render_halting_table
 from benchmarks.image_files import render_summary
 from benchmarks.paper_photos import render_table as render_photo_table
@@ -93,6 +94,7 @@ MEASURED_SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # document -> na
     "README.md": {"models": build_models_table},
     "docs/results.md": {
         "checkpoints": build_checkpoints_table,
+        "goals": build_goals_table,
         "seeds": build_from_benchmark(seeds.RESULTS_NAME, seeds.render_table),
         "confidence": build_confidence_table,
         "unfamiliar inputs": build_from_benchmark("confidence", render_confidence_table),
@@ -100,7 +102,7 @@ MEASURED_SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # document -> na
         "training cost": build_from_benchmark("training_cost", render_training_cost),
         "comparison": build_comparison_table,
         "halting": build_from_benchmark("halting", render_halting_table),
-        "maze reapplication": build_from_benchmark("maze_reapplication", maze_reapplication.render_table),
+        "maze reapplication": build_from_benchmark(maze_reapplication.RESULTS_NAME, maze_reapplication.render_table),
         "maze pictures": build_from_benchmark(
             "maze_pictures", lambda figures: maze_pictures.build_table(figures["kinds"])
         ),

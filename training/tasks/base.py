@@ -156,6 +156,8 @@ class Task(ABC):
         difficulty_name: What the difficulty of a sample counts, as the page names it, such as "steps to the goal"; None if
             `generate_input` takes no difficulty.
         position_noun: What the positions of an answer are, in the plural, such as "bits".
+        input_noun: What the inputs are, in the plural, such as "mazes".
+        success_phrase: What a correct answer means for such inputs, such as "solved".
         splits: Names of the splits.
         shift_splits: Splits whose samples differ from the training samples as `DistributionShift` states.
         halting_splits: Shift splits whose kind of input the halting is prepared for: their parts `/validation` and
@@ -180,6 +182,8 @@ class Task(ABC):
     supports_generation: ClassVar[bool] = False
     difficulty_name: ClassVar[str | None] = None
     position_noun: ClassVar[str] = "positions"
+    input_noun: ClassVar[str] = "inputs"
+    success_phrase: str = "answered correctly"
     splits: ClassVar[tuple[str, ...]] = (TRAIN, VALIDATION, CALIBRATION, TEST)
     machine_local_settings: ClassVar[tuple[str, ...]] = ()
     shift_splits: ClassVar[tuple[str, ...]] = ()

@@ -139,6 +139,7 @@ class Mazes(Task):
     supports_generation = True
     difficulty_name = "steps to the goal"
     position_noun = "moves"
+    input_noun = "mazes"
     states_result = True
     num_place_classes = WAIT
     Settings = MazesSettings
@@ -152,6 +153,12 @@ class Mazes(Task):
             "a picture of a maze with a red start and a green goal; walls and paths have any two colours; "
             f"any size works, the model was trained on {side} x {side}"
         )
+
+    @property
+    def success_phrase(self) -> str:  # type: ignore[override]
+        """What a correct answer means: the goal is reached, or all moves of the answer lead there."""
+        settings = self.settings
+        return "solved" if settings.longest_route is None else f"solved or walked correctly for {settings.route} steps"
 
     @property
     def input_editor(self) -> dict[str, Any]:
@@ -355,10 +362,14 @@ class Mazes(Task):
         return None
 
     def is_correct(self, task_input: TaskInput, choices: list[int]) -> bool:
-        """Return whether the predicted route reaches the goal; it need not be the shortest one."""
+        """Return whether the predicted route reaches the goal; it need not be the shortest one.
+
+        If the goal is further away than an answer has moves, all moves must be on a shortest route.
+        """
         maze: Maze = task_input.context
         route, _ = maze.walk(choices)
-        return maze.steps_to_goal[route[-1]] == 0
+        steps, steps_left = len(route) - 1, maze.steps_to_goal[route[-1]]
+        return steps_left == 0 or is_on_shortest_route(maze, steps, steps_left, len(choices))
 
     def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
         """Return where the predicted route leads."""
@@ -460,13 +471,18 @@ def describe_route(maze: Maze, steps: int, steps_left: int, stopped_by_wall: boo
     if stopped_by_wall:
         place = f"{format_steps(steps_left)} short of the goal"
         return "hits a wall", f"Not solved: after {format_steps(steps)} the path hits a wall, {place}"
-    if steps + steps_left == shortest and steps == max_steps:
-        limit = f"all {format_steps(steps)} are correct, but an answer has no more"
-        return "too short", f"Not solved: {limit}; the goal is {format_steps(steps_left)} further"
+    if is_on_shortest_route(maze, steps, steps_left, max_steps):
+        limit = f"All {format_steps(steps)} of the answer are correct"
+        return "on the way", f"{limit}; the goal is {format_steps(steps_left)} further"
     return (
         "stops early",
         f"Not solved: the path stops after {format_steps(steps)}, {format_steps(steps_left)} short of the goal",
     )
+
+
+def is_on_shortest_route(maze: Maze, steps: int, steps_left: int, max_steps: int) -> bool:
+    """Return whether a route has all steps of an answer and is the first part of a shortest one; see `describe_route`."""
+    return steps == max_steps and steps + steps_left == maze.steps_to_goal[maze.start]
 
 
 def format_steps(steps: int) -> str:

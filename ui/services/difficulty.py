@@ -32,11 +32,10 @@ def build_difficulty_scale(task: Task, metrics: dict[str, Any]) -> dict[str, Any
     ]
     if len(levels) < 2:
         return None
-    is_maze = task.name == "mazes"
     return {
         "name": task.difficulty_name,
-        "noun": "mazes" if is_maze else "inputs",
-        "verb": "solved" if is_maze else "answered correctly",
+        "noun": task.input_noun,
+        "verb": task.success_phrase,
         "levels": levels,
         "selected": select_default_level(levels),
     }

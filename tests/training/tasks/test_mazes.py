@@ -123,7 +123,7 @@ def test_walking_off_the_picture_is_walking_into_a_wall():
         ([DOWN, LEFT], "Not solved: after 1 step the path hits a wall, 3 steps short of the goal"),
         ([UP], "Not solved: after 0 steps the path hits a wall, 4 steps short of the goal"),
         ([DOWN, WAIT, WAIT], "Not solved: the path stops after 1 step, 3 steps short of the goal"),
-        ([DOWN, DOWN], "Not solved: all 2 steps are correct, but an answer has no more; the goal is 2 steps further"),
+        ([DOWN, DOWN], "All 2 steps of the answer are correct; the goal is 2 steps further"),
     ],
 )
 def test_an_answer_describes_where_it_leads(moves, sentence):

@@ -72,6 +72,16 @@ def test_a_route_is_correct_if_it_reaches_the_goal():
     assert not task.is_correct(task_input, [by_name["down"]] + [wait] * 9)
 
 
+def test_a_route_beyond_the_answer_is_correct_as_far_as_the_answer_goes():
+    task = make_task({"kind": "mazes", "side": 15, "route": 10, "longest_route": 50})
+    task_input = task.parse_input(task.generate_input(0, difficulty=24) / 255)
+    choices = list(task_input.true_choices)
+    assert task.is_correct(task_input, choices)
+    assert task.format_answer(task_input, choices).label == "on the way"
+    wait = task.get_labels().index("wait")
+    assert not task.is_correct(task_input, [*choices[:-1], wait])
+
+
 # --- differences from the training samples ----------------------------------------------------------------------------
 
 

@@ -40,7 +40,7 @@ export function parseScale(value) {
   return {
     name: readText(scale.name, 100),
     noun: readText(scale.noun, 40) || "inputs",
-    verb: readText(scale.verb, 40) || "answered correctly",
+    verb: readText(scale.verb, 80) || "answered correctly",
     levels: levels.length > 1 ? levels : [],
     selected: readInteger(scale.selected, 0, Math.max(0, levels.length - 1)),
   };

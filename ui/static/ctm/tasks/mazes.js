@@ -103,13 +103,17 @@ export class Mazes extends Task {
   /**
    * Return whether the predicted route reaches the goal; it need not be the shortest one.
    *
+   * If the goal is further away than an answer has moves, all moves must be on a shortest route.
+   *
    * @param {import("./task.js").TaskInput} input - The parsed input.
    * @param {number[]} choices - Indices of moves.
    * @returns {boolean} Whether it does.
    */
   isCorrect(input, choices) {
     const maze = input.context;
-    return maze.countSteps(maze.walk(choices).route.at(-1)) === 0;
+    const { route } = maze.walk(choices);
+    const stepsLeft = maze.countSteps(route.at(-1));
+    return stepsLeft === 0 || isOnShortestRoute(maze, route.length - 1, stepsLeft, choices.length);
   }
 
   formatAnswer(input, choices) {
@@ -188,11 +192,16 @@ function describeRoute(maze, steps, stepsLeft, isStoppedByWall, maxSteps) {
   if (isStoppedByWall) {
     return { label: "hits a wall", sentence: `Not solved: after ${formatSteps(steps)} the path hits a wall, ${place}` };
   }
-  if (steps + stepsLeft === shortest && steps === maxSteps) {
-    const limit = `all ${formatSteps(steps)} are correct, but an answer has no more`;
-    return { label: "too short", sentence: `Not solved: ${limit}; the goal is ${formatSteps(stepsLeft)} further` };
+  if (isOnShortestRoute(maze, steps, stepsLeft, maxSteps)) {
+    const limit = `All ${formatSteps(steps)} of the answer are correct`;
+    return { label: "on the way", sentence: `${limit}; the goal is ${formatSteps(stepsLeft)} further` };
   }
   return { label: "stops early", sentence: `Not solved: the path stops after ${formatSteps(steps)}, ${place}` };
+}
+
+/** Return whether a route has all steps of an answer and is the first part of a shortest one. */
+function isOnShortestRoute(maze, steps, stepsLeft, maxSteps) {
+  return steps === maxSteps && steps + stepsLeft === maze.countSteps(maze.start);
 }
 
 function formatSteps(steps) {
