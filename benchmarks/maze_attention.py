@@ -20,7 +20,7 @@ from training.auxiliary_losses import AuxiliaryTargets
 from training.evaluation import MAX_EVALUATION_SAMPLES
 from training.losses import IGNORE_INDEX
 from training.tasks import Task, build_task
-from training.tasks.base import Batch
+from training.tasks.samples import Batch
 from training.tasks.splits import TEST, make_generator
 
 RESULTS_NAME = "maze_attention"

@@ -23,9 +23,9 @@ from benchmarks.paths import ROOT, write_figures
 from training.data.maze import GOAL, PATH, START, WALL, Maze, compute_canonical_bytes
 from training.data.maze_sampler import MAX_ENDPOINT_ATTEMPTS
 from training.tasks import Task, make_task
-from training.tasks.base import Batch
 from training.tasks.mazes import Mazes
 from training.tasks.parity import MAX_ENUMERATION_LENGTH, PAD_TOKEN, Parity, enumerate_sequences, list_lengths
+from training.tasks.samples import Batch
 from training.tasks.splits import TRAIN, assign_split, make_generator
 
 BATCH_SIZE = 64

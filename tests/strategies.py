@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from training.data.image_errors import UnreadableImage
-from training.tasks.base import IncompleteInputError
+from training.tasks.samples import IncompleteInputError
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from training.energy.fitting import EVAL_INTERVAL_STEPS, fit_energy_head
 from training.evaluation import build_split_batches, evaluate_curves
 from training.neuron_layout import NUM_LAYOUT_SAMPLES
 from training.tasks import Task
-from training.tasks.base import Batch
+from training.tasks.samples import Batch
 from training.tasks.splits import CALIBRATION, SPLIT_PERCENT, VALIDATION, name_part
 
 ResultT = TypeVar("ResultT")

@@ -15,7 +15,8 @@ from ctm.models.outputs import UnrolledOutput, compute_answer_mask
 from ctm.modules.readout import compute_answer_signals, compute_certainty
 from inference.tick_history import EvaluationCurves
 from training.decoding import AnswerDecoder, CTCDecoder
-from training.tasks.base import Batch, Task
+from training.tasks.base import Task
+from training.tasks.samples import Batch
 from training.tasks.splits import CALIBRATION, SPLIT_PERCENT, TRAIN, digest, make_generator
 
 MAX_EVALUATION_SAMPLES = 4_096  # draws from a generated split of the size of the calibration split

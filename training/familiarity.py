@@ -10,7 +10,7 @@ from ctm.checkpoint import Checkpoint
 from ctm.checkpoint.metadata import FamiliarityMetadata, HaltingMetadata
 from inference.confidence import ConfidenceLimit, compute_confidence_limit
 from training.tasks import Task
-from training.tasks.base import Batch, TaskInput
+from training.tasks.samples import Batch, TaskInput
 from training.tasks.splits import CALIBRATION, TRAIN, make_generator
 
 NUM_TRAINING_INPUTS = 1_024  # whose features are the familiar ones

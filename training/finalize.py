@@ -57,7 +57,7 @@ from training.progress_summary import build_accuracy_curve
 from training.run_dir import RunDir
 from training.stages import build_stages, find_saved_stage
 from training.tasks import Task
-from training.tasks.base import Batch
+from training.tasks.samples import Batch
 from training.tasks.splits import CALIBRATION, VALIDATION, name_part
 from training.trainer_state import build_energy_metadata
 from training.training_cost import measure_training_cost

@@ -32,7 +32,7 @@ from ctm.inside import (
 from inference import HaltingPolicy, Recorder
 from training.pipeline import Pipeline
 from training.tasks import Task
-from training.tasks.base import TaskInput
+from training.tasks.samples import TaskInput
 
 MAX_OVERVIEW_BYTES = 12 * 2**20  # arrays of an overview before base64
 TOO_LARGE = "The inside of this model is too large to show: {size:,.0f} MB for one answer, and at most {limit:,.0f} MB are sent."

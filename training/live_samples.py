@@ -15,7 +15,7 @@ from ctm.checkpoint import Checkpoint
 from training.config import RunConfig
 from training.pipeline import Pipeline
 from training.tasks import Task
-from training.tasks.base import Batch, TaskInput
+from training.tasks.samples import Batch, TaskInput
 from training.tasks.splits import VALIDATION, make_generator
 from training.thought_record import decode_base64, encode_base64
 from training.trainer_state import build_step_halting

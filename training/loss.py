@@ -18,7 +18,8 @@ from training.auxiliary_losses import (
 )
 from training.config import LossConfig, RunConfig
 from training.energy.losses import TickLabels, energy_loss
-from training.tasks.base import Batch, Task
+from training.tasks.base import Task
+from training.tasks.samples import Batch
 
 
 def compute_loss(

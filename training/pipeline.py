@@ -34,8 +34,8 @@ from training.data.image_inputs import read_image_input
 from training.familiarity import compute_input_limit
 from training.record_stream import RecordStream
 from training.tasks import Task
-from training.tasks.base import TaskInput
 from training.tasks.registry import resolve_task
+from training.tasks.samples import TaskInput
 from training.thought_record import build_thought_record, build_tick_view
 
 MAX_TEXT_CHARS = 1_000

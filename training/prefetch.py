@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from training.tasks.base import Batch
+from training.tasks.samples import Batch
 
 POLL_INTERVAL_S = 0.1  # until the thread notices that nobody takes batches any more
 

@@ -17,7 +17,7 @@ from inference.confidence import ConfidenceLimit
 from inference.dynamic_batcher import DynamicBatcher
 from training.familiarity import compute_input_limit
 from training.tasks import Task
-from training.tasks.base import TaskInput
+from training.tasks.samples import TaskInput
 from training.thought_record import build_partial_record, build_thought_record, create_record_id
 
 MAX_UNREAD_S = 10.0  # an unroll that nobody reads for this long is cancelled

@@ -16,7 +16,7 @@ from inference.halting.estimated_result import estimate_result
 from inference.halting.stored_policies import get_guarantee
 from training.energy.confidence import get_answer_format
 from training.tasks import Task
-from training.tasks.base import TaskAnswer, TaskInput
+from training.tasks.samples import TaskAnswer, TaskInput
 from training.thought_sentence import describe_unfamiliarity, format_sentence, get_halt_reason, judge_answer
 
 TOP_CLASSES_PER_TICK = 8  # with many classes, only those are displayed that are among the likeliest 8 at some tick

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from inference import Recorder, parse
 from inference.confidence import ConfidenceLimit
 from inference.engine import BUDGET
-from training.tasks.base import TaskInput
+from training.tasks.samples import TaskInput
 
 Verdict = Literal["correct", "wrong", "gave up", "out of ticks", "unknown"]
 MAX_GIVE_UP_CONFIDENCE = 0.2  # a model that stops with less has no hope of a correct answer

@@ -25,7 +25,7 @@ from training.metrics import compute_validation_metrics, summarise_curves
 from training.optimization import build_optimizer, compute_lr
 from training.prefetch import prefetch_batches
 from training.stages import Stage
-from training.tasks.base import Batch
+from training.tasks.samples import Batch
 from training.tasks.splits import VALIDATION, make_generator
 from training.token_init import separate_symbols_from_positions
 from training.trainer_state import SavedState, TrainerState, get_rng_state, set_rng_state

@@ -15,7 +15,7 @@ from ctm.config import SCHEDULED_BACKBONE, get_backbone_type
 from training.config import RunConfig
 from training.flops import count_flops
 from training.loss import build_probes, compute_loss
-from training.tasks.base import Batch
+from training.tasks.samples import Batch
 from training.weight_transfer import freeze_parameters
 
 

@@ -5,7 +5,7 @@ import torch
 from benchmarks import maze_backbones
 from training.auxiliary_losses import FeatureProbe
 from training.tasks import make_task
-from training.tasks.base import Batch
+from training.tasks.samples import Batch
 
 
 def test_a_few_steps_are_measured_on_test_mazes(monkeypatch):

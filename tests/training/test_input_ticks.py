@@ -25,7 +25,7 @@ from training.energy.losses import EnergyKind, EnergyLossParams, TickLabels, ene
 from training.evaluation import evaluate_curves
 from training.losses import reduce_tick_losses
 from training.metrics import compute_validation_metrics, summarise_curves
-from training.tasks.base import Batch
+from training.tasks.samples import Batch
 
 
 def make_batches() -> list[Batch]:

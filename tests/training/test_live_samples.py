@@ -16,7 +16,7 @@ from training.live_samples import LiveSamples, choose_inputs, reduce_attention, 
 from training.pipeline import Pipeline
 from training.run_dir import RunDir
 from training.tasks import list_task_kinds, make_task
-from training.tasks.base import Batch
+from training.tasks.samples import Batch
 from training.tasks.splits import VALIDATION, make_generator
 from training.thought_record import encode_base64
 from training.training_loop import train

@@ -11,7 +11,7 @@ from tests.training.test_trainer import load_step_weights, make_tiny_config, rea
 from training.prefetch import prefetch_batches
 from training.run_dir import RunDir
 from training.tasks import make_task
-from training.tasks.base import Batch
+from training.tasks.samples import Batch
 from training.training_loop import train
 
 

@@ -12,7 +12,7 @@ from training.__main__ import main
 from training.data.maze import WAIT, Maze, compute_canonical_bytes
 from training.reapplication import Walk, evaluate_reapplication, generate_test_mazes
 from training.tasks import make_task
-from training.tasks.base import Batch
+from training.tasks.samples import Batch
 from training.tasks.splits import TEST, assign_split
 
 TASK = make_task({"kind": "mazes", "side": 11, "route": 30})

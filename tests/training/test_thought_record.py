@@ -7,7 +7,7 @@ import pytest
 
 from inference import Recorder
 from training.tasks import make_task
-from training.tasks.base import TaskAnswer
+from training.tasks.samples import TaskAnswer
 from training.thought_record import (
     build_choices,
     build_input_view,

@@ -17,8 +17,8 @@ from training.evaluation import MAX_EVALUATION_SAMPLES, build_split_batches, spl
 from training.finalize import build_final_checkpoint, evaluate_split, get_default_policy
 from training.reapplication import evaluate_reapplication, generate_test_mazes
 from training.tasks import Task
-from training.tasks.base import Batch
 from training.tasks.mazes import Mazes
+from training.tasks.samples import Batch
 from training.tasks.splits import TEST, TRAIN
 
 DEFAULT_MAZES = 256

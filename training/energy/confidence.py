@@ -33,7 +33,7 @@ from training.energy.logistic_regression import fit_logistic_regression
 from training.evaluation import evaluate_curves
 from training.metrics import compute_reliability, tick_auroc
 from training.tasks import Task
-from training.tasks.base import Batch
+from training.tasks.samples import Batch
 from training.tasks.splits import CALIBRATION
 
 MAX_LOGITS = 20_000_000  # logits of all samples together: 80 MB

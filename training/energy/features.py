@@ -13,7 +13,8 @@ from ctm.models.outputs import compute_answer_mask
 from training.decoding import AnswerDecoder
 from training.energy.losses import TickLabels
 from training.evaluation import deduplicate, split_into_batches
-from training.tasks.base import Batch, Task, concatenate_batches
+from training.tasks.base import Task
+from training.tasks.samples import Batch, concatenate_batches
 from training.tasks.splits import VALIDATION, make_generator, name_part
 
 MAX_FEATURE_VALUES = 800_000_000  # features of all samples together, in half precision: 1.6 GB

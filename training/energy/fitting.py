@@ -20,7 +20,7 @@ from training.energy.ensemble import EnergyHeadEnsemble, FeatureScaler
 from training.energy.features import EnergyHeadDataset, collect_energy_features
 from training.energy.logistic_regression import fit_platt_scaling
 from training.energy.losses import ENERGY_HEAD_PREFIX, LOGIT_KINDS, EnergyKind, EnergyLossParams, energy_loss
-from training.tasks.base import Batch
+from training.tasks.samples import Batch
 
 # The energy is the mean of this many heads. Each holds out a different part of the samples, for early stopping and for Platt
 # scaling. The mean has a smaller error than each head where samples are few (bagging, Breiman 1996).

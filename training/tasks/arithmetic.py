@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ctm.settings import Settings
 from training.auxiliary_losses import AuxiliaryTargets
-from training.tasks.base import Batch, DistributionShift, Task, TaskAnswer, TaskInput, TaskSpec
+from training.tasks.base import Task
+from training.tasks.samples import Batch, DistributionShift, TaskAnswer, TaskInput, TaskSpec
 from training.tasks.splits import TEST, TRAIN, assign_splits
 
 COMPOSITIONAL = "compositional"

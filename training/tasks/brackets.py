@@ -17,16 +17,8 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from ctm.settings import Settings
-from training.tasks.base import (
-    MAX_DRAWN_SAMPLES,
-    Batch,
-    DistributionShift,
-    Task,
-    TaskAnswer,
-    TaskInput,
-    TaskSpec,
-    check_alphabet,
-)
+from training.tasks.base import MAX_DRAWN_SAMPLES, Task, check_alphabet
+from training.tasks.samples import Batch, DistributionShift, TaskAnswer, TaskInput, TaskSpec
 from training.tasks.splits import TEST, TRAIN, assign_split, make_generator
 
 DEEPER = "deeper"  # out-of-distribution split: deeper nesting than in training

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from ctm.settings import Settings
 from training.auxiliary_losses import AuxiliaryTargets
-from training.tasks.base import Batch, DistributionShift, Task, TaskAnswer, TaskInput, TaskSpec, check_alphabet
+from training.tasks.base import Task, check_alphabet
 from training.tasks.offsets import count_places_to_end, shift_right
+from training.tasks.samples import Batch, DistributionShift, TaskAnswer, TaskInput, TaskSpec
 from training.tasks.splits import LONGER, TEST, TRAIN, is_in_split, sample_until
 
 OPERATORS = "+-*"

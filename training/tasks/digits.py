@@ -20,7 +20,8 @@ from training.data.foreground import extract_strokes
 from training.data.parquet import iterate_labeled_images, read_table
 from training.data.preprocessing import background_level, crop_to_foreground, to_grayscale
 from training.paths import DATA_DIR, EXAMPLES_DIR
-from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec
+from training.tasks.base import Task
+from training.tasks.samples import Batch, TaskAnswer, TaskInput, TaskSpec
 from training.tasks.splits import TEST, TRAIN, TRAIN_FILE_SPLITS, VALIDATION, assign_splits_by_hash, digest
 
 IMAGE_SIZE = 28

@@ -27,7 +27,8 @@ from training.data.parquet import iterate_labeled_images, read_table
 from training.data.preprocessing import background_level, crop_to_foreground, fit_into_square, to_grayscale
 from training.data.streaming import iterate_training_batches, load_held_out_images
 from training.paths import DATA_DIR, EXAMPLES_DIR
-from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec, has_image_backbone
+from training.tasks.base import Task, has_image_backbone
+from training.tasks.samples import Batch, TaskAnswer, TaskInput, TaskSpec
 from training.tasks.splits import TEST, TRAIN, make_generator
 
 MAX_LOADED_BYTES = 2 * 2**30  # model inputs (float32) of one file or one held-out split

@@ -36,19 +36,8 @@ from training.data.maze_sampler import SampledMaze, TooFewMazesError, sample_maz
 from training.data.parquet import iterate_image_column, read_table
 from training.losses import IGNORE_INDEX
 from training.paths import EXAMPLES_DIR
-from training.tasks.base import (
-    MAX_DRAWN_SAMPLES,
-    SAMPLES_PER_DRAW,
-    Batch,
-    DistributionShift,
-    IncompleteInputError,
-    Task,
-    TaskAnswer,
-    TaskInput,
-    TaskSpec,
-    check_curriculum,
-    has_image_backbone,
-)
+from training.tasks.base import MAX_DRAWN_SAMPLES, SAMPLES_PER_DRAW, Task, check_curriculum, has_image_backbone
+from training.tasks.samples import Batch, DistributionShift, IncompleteInputError, TaskAnswer, TaskInput, TaskSpec
 from training.tasks.splits import TEST, TRAIN, assign_split, make_generator
 
 MOVE_NAMES = ("up", "down", "left", "right", "wait")  # in the order of MOVES

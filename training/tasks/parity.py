@@ -18,7 +18,8 @@ from torch import Tensor
 from ctm.settings import Settings
 from training.auxiliary_losses import AuxiliaryTargets
 from training.losses import IGNORE_INDEX
-from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec, check_alphabet, check_curriculum
+from training.tasks.base import Task, check_alphabet, check_curriculum
+from training.tasks.samples import Batch, TaskAnswer, TaskInput, TaskSpec
 from training.tasks.splits import SPLIT_PERCENT, TEST, TRAIN, assign_split, assign_splits
 
 LONGEST = "longest"  # test sequences of the full length

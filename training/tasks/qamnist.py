@@ -29,8 +29,9 @@ from ctm.modules.input_schedule import (
 from ctm.settings import Settings
 from training.auxiliary_losses import AuxiliaryTargets
 from training.losses import IGNORE_INDEX
-from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec, check_curriculum
+from training.tasks.base import Task, check_curriculum
 from training.tasks.digits import MNIST_MEAN, MNIST_STD, DigitsSettings, denormalise, load_images, random_affine
+from training.tasks.samples import Batch, TaskAnswer, TaskInput, TaskSpec
 from training.tasks.splits import LONGER, TEST, TRAIN, VALIDATION, make_generator
 
 BASE = 10

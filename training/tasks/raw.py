@@ -14,7 +14,8 @@ from torch import Tensor
 from ctm.config import GRID_PATTERN, TOKENS_PATTERN, get_backbone_type
 from ctm.modules.backbones import NUM_GRID_WORDS
 from ctm.settings import Settings
-from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec
+from training.tasks.base import Task
+from training.tasks.samples import Batch, TaskAnswer, TaskInput, TaskSpec
 
 MAX_PARITY_LENGTH = 1_024
 PARITY_BACKBONE = "parity_backbone"

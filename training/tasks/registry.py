@@ -13,7 +13,7 @@ from training.settings_aliases import rename_task_settings
 from training.tasks.base import Task, has_image_backbone
 from training.tasks.raw import RawSequence
 
-INFRASTRUCTURE_MODULES = {"base", "raw", "registry", "splits"}  # modules that define no task with samples
+INFRASTRUCTURE_MODULES = {"base", "raw", "registry", "samples", "splits"}  # modules that define no task with samples
 
 
 @cache

@@ -13,7 +13,8 @@ from pydantic import Field
 from torch import Tensor
 
 from ctm.settings import Settings
-from training.tasks.base import Batch, DistributionShift, Task, TaskAnswer, TaskInput, TaskSpec
+from training.tasks.base import Task
+from training.tasks.samples import Batch, DistributionShift, TaskAnswer, TaskInput, TaskSpec
 from training.tasks.splits import is_in_split, sample_until
 
 OOD_SCALES = {"narrower": 0.5, "wider": 2.0}  # out-of-distribution splits: standard deviation of their numbers

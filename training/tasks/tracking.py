@@ -22,8 +22,9 @@ from ctm.settings import Settings
 from training.auxiliary_losses import AuxiliaryTargets
 from training.data.motion import enumerate_lines, reflect_at_walls
 from training.losses import IGNORE_INDEX
-from training.tasks.base import Batch, DistributionShift, Task, TaskAnswer, TaskInput, TaskSpec
+from training.tasks.base import Task
 from training.tasks.offsets import count_places_to_end, shift_right
+from training.tasks.samples import Batch, DistributionShift, TaskAnswer, TaskInput, TaskSpec
 from training.tasks.splits import TEST, TRAIN, is_in_split, sample_until
 
 FURTHER = "further"  # out-of-distribution split: more frames ahead than in training

@@ -17,7 +17,7 @@ from inference.dynamic_batcher import MAX_BATCH_SIZE
 from training.pipeline import MAX_TEXT_CHARS, Pipeline, build_response
 from training.record_stream import RecordStream
 from training.tasks import Task
-from training.tasks.base import IncompleteInputError
+from training.tasks.samples import IncompleteInputError
 from ui.services.browser_checkpoint import BrowserCheckpoints, build_manifest
 from ui.services.comparisons import Comparisons
 from ui.services.difficulty import build_difficulty_scale, describe_example

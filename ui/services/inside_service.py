@@ -12,7 +12,7 @@ from typing import Any
 from inference import HaltingPolicy
 from training.inside_view import InsideView
 from training.pipeline import Pipeline
-from training.tasks.base import TaskInput
+from training.tasks.samples import TaskInput
 
 MAX_REMEMBERED_INPUTS = 64
 MAX_VIEWS = 4  # each holds the states of one unroll, up to 16 MB

@@ -16,7 +16,7 @@ from training.data.maze_reader.reader import parse_maze
 from training.losses import IGNORE_INDEX
 from training.paths import EXAMPLES_DIR
 from training.tasks import make_task
-from training.tasks.base import IncompleteInputError
+from training.tasks.samples import IncompleteInputError
 from training.tasks.splits import TEST, TRAIN, VALIDATION, assign_split, make_generator
 
 UP, DOWN, LEFT, RIGHT = range(4)

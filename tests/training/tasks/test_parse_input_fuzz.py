@@ -10,8 +10,9 @@ from hypothesis.extra import numpy as arrays
 from tests.strategies import HOSTILE_TEXTS, reduce_examples, time_limit, try_read
 from training.data.maze import COLOURS
 from training.tasks import make_task
-from training.tasks.base import Task, TaskInput
+from training.tasks.base import Task
 from training.tasks.registry import get_task_types
+from training.tasks.samples import TaskInput
 
 SETTINGS_BY_TASK = {
     "parity": {"kind": "parity", "length": 6},

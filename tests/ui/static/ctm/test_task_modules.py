@@ -13,8 +13,8 @@ from inference.confidence import FAMILIAR
 from tests.paths import ROOT
 from tests.ui.static.ctm.node_tasks import run_jobs
 from training.decoding import CTCDecoder
-from training.tasks.base import DistributionShift, TaskInput
 from training.tasks.registry import build_task, list_task_kinds
+from training.tasks.samples import DistributionShift, TaskInput
 from training.thought_sentence import describe_unfamiliarity, format_sentence, judge_answer
 
 CHECKPOINTS = sorted(path.parent.name for path in (ROOT / "checkpoints").glob("*/task.json"))

@@ -12,9 +12,10 @@ from tests.strategies import HOSTILE_TEXTS
 from tests.training.tasks.difficulty_oracles import MEASURES, has_difficulty
 from tests.ui.static.ctm.node_tasks import collect_examples, compare, parse, run_jobs, store_digits
 from training.tasks.arithmetic import assign_sequence_splits
-from training.tasks.base import Task, TaskInput
+from training.tasks.base import Task
 from training.tasks.parity import MAX_ENUMERATION_LENGTH, assign_code_splits
 from training.tasks.registry import build_task
+from training.tasks.samples import TaskInput
 from training.tasks.splits import TEST, assign_split, is_in_split
 
 SETTINGS = {

@@ -1,5 +1,7 @@
 /**
- * The interface of a task: what a model needs of an input, and what its classes mean. Mirrors `training.tasks.base`.
+ * The interface of a task: what a model needs of an input, and what its classes mean.
+ *
+ * Mirrors `training.tasks.base` and `training.tasks.samples`.
  *
  * A module of this directory defines one subclass of `Task`; `registry.js` builds it from `task.json`. A caller parses an input,
  * runs the model on `inputs`, chooses a class per position at every tick, and asks the task for the answer:
