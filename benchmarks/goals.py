@@ -28,7 +28,7 @@ GOALS = (
     Goal("parity-16", "test", 0.999),
     Goal("parity-64", "longest", 0.99),
     Goal("mazes-15", "test", 0.95),
-    Goal("mazes-39", "39 x 39", 0.6),
+    Goal("mazes-15", "39 x 39", 0.6, "Larger mazes"),
     Goal("qamnist", "test", 0.99, "Questions on digits"),
     Goal("qamnist", "longer", 0.9, "Questions on digits"),
     Goal("arithmetic", "test", 0.999, "Number sequences by addition"),

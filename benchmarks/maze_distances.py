@@ -24,7 +24,6 @@ from training.tasks import build_task
 from training.tasks.mazes import Mazes
 
 RESULTS_NAME = "maze_distances"
-CHECKPOINTS = ("mazes-15", "mazes-39")
 SIDE = 39
 NUM_MAZES = 1_024
 BATCH_SIZE = 64
@@ -75,4 +74,4 @@ def render_table(figures: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    run_checkpoint_benchmark(RESULTS_NAME, __doc__, measure, render_table, CHECKPOINTS)
+    run_checkpoint_benchmark(RESULTS_NAME, __doc__, measure, render_table)

@@ -17,7 +17,7 @@ from training.reapplication import evaluate_reapplication, generate_test_mazes
 from training.tasks import build_task
 
 RESULTS_NAME = "maze_reapplication"
-CHECKPOINTS = ("mazes-15-untaught", "mazes-15", "mazes-39")
+CHECKPOINTS = ("mazes-15-untaught", "mazes-15")
 NUM_MAZES_BY_SIDE = {15: 2_048, 19: 1_024, 27: 512, 39: 256, 99: 32}
 MAX_APPLICATIONS = 40
 SHOWN_APPLICATIONS = (1, 2, 3, 10, 40)
