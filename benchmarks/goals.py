@@ -38,7 +38,6 @@ GOALS = (
     Goal("chain", "test", 0.999),
     Goal("chain", "longer", 0.95),
     Goal("sorting-10", "test", 0.995),
-    Goal("sorting-30", "test", 0.95, "Thirty numbers"),
     Goal("tracking-position", "test", 0.995),
     Goal("tracking-position", "further", 0.9),
     Goal("brackets", "test", 0.998, "Brackets that are nested more deeply than in training"),
