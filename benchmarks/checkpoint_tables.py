@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.paths import ROOT, read_benchmark
+from benchmarks.paths import ROOT, read_benchmark, read_metrics
 from ctm.checkpoint import count_weights
 from ctm.config import SCHEDULED_BACKBONE, get_backbone_type, infer_model_type
 from training.former_recipes import find_former_recipe
@@ -145,9 +145,8 @@ def build_difficulty_table(checkpoint: str) -> str:
     Args:
         checkpoint: Its name.
     """
-    metrics = json.loads((ROOT / "checkpoints" / checkpoint / "metrics.json").read_text("utf-8"))
     lines = ["| held-out split | difficulty | n | halted accuracy | mean ticks |", "|---|---|---|---|---|"]
-    for e in metrics["evaluations"]:
+    for e in read_metrics(checkpoint)["evaluations"]:
         for level, group in sorted(e["by_difficulty"].items(), key=lambda item: int(item[0])):
             accuracy = format_accuracy(group["accuracy_halted"], group["n"])
             lines.append(f"| {e['split']} | {level} | {group['n']:,} | {accuracy} | {group['mean_ticks']:.1f} |")

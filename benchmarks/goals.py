@@ -1,10 +1,9 @@
 """Table of the accuracies that the models of this release were meant to reach, beside those that were measured."""
 
-import json
 from typing import Any, NamedTuple
 
 from benchmarks import maze_reapplication
-from benchmarks.paths import ROOT, read_benchmark
+from benchmarks.paths import read_benchmark, read_metrics
 from training.model_card import format_accuracy
 
 
@@ -67,8 +66,7 @@ def find_accuracy(goal: Goal) -> tuple[float, int]:
         sides: dict[str, Any] = next(row["sides"] for row in models if row["checkpoint"] == goal.checkpoint)
         row = sides[goal.split.split(" x ")[0]]
         return row["by_application"][-1]["solved"], row["n"]
-    metrics = json.loads((ROOT / "checkpoints" / goal.checkpoint / "metrics.json").read_text("utf-8"))
-    evaluation = next(e for e in metrics["evaluations"] if e["split"] == goal.split)
+    evaluation = next(e for e in read_metrics(goal.checkpoint)["evaluations"] if e["split"] == goal.split)
     return evaluation["accuracy_halted"], evaluation["n"]
 
 

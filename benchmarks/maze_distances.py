@@ -6,6 +6,7 @@ The first two moves lead from the cell of the start to the next cell. A model th
 they are wrong. The answers are those at the last tick, without halting.
 """
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ RESULTS_NAME = "maze_distances"
 SIDE = 39
 NUM_MAZES = 1_024
 BATCH_SIZE = 64
-LONGEST_ROUTES = (50, 100, 150, 200, 1_000)  # moves, one bin each
+BOUNDS = (0, 50, 100, 150, 200, 1_000)  # of the bins, in moves; the last one is beyond all routes
 
 
 def measure(checkpoint_dir: Path) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def measure(checkpoint_dir: Path) -> dict[str, Any]:
     is_right = check_first_moves(checkpoint.model.eval(), task, mazes)
     distances = torch.tensor([maze.steps_to_goal[maze.start] for maze in mazes])
     rows = []
-    for shortest, longest in zip((0, *LONGEST_ROUTES), LONGEST_ROUTES, strict=False):
+    for shortest, longest in pairwise(BOUNDS):
         is_row = (distances > shortest) & (distances <= longest)
         rows.append({"n": int(is_row.sum()), "accuracy": float(is_right[is_row].double().mean())})
     return {"checkpoint": checkpoint_dir.name, "rows": rows}
@@ -63,11 +64,8 @@ def render_table(figures: dict[str, Any]) -> str:
     models = figures["models"]
     names = " | ".join(f"`{model['checkpoint']}`" for model in models)
     lines = [f"| moves to the goal | n | {names} |", "|---|---|" + "---|" * len(models)]
-    bounds = zip((0, *LONGEST_ROUTES), LONGEST_ROUTES, strict=False)
-    for row, (shortest, longest) in enumerate(bounds):
-        label = (
-            f"more than {shortest}" if longest == LONGEST_ROUTES[-1] else f"{shortest + MOVES_PER_CELL} to {longest}"
-        )
+    for row, (shortest, longest) in enumerate(pairwise(BOUNDS)):
+        label = f"more than {shortest}" if longest == BOUNDS[-1] else f"{shortest + MOVES_PER_CELL} to {longest}"
         cells = (format_accuracy(model["rows"][row]["accuracy"], model["rows"][row]["n"]) for model in models)
         lines.append(f"| {label} | {models[0]['rows'][row]['n']:,} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", f"Test mazes of {SIDE} x {SIDE}; `{figures['command']}`, {figures['date']}."])

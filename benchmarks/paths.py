@@ -26,6 +26,11 @@ def read_benchmark(benchmark: str) -> dict[str, Any]:
     return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
+def read_metrics(checkpoint: str) -> dict[str, Any]:
+    """Return the `metrics.json` of a bundled checkpoint."""
+    return json.loads((ROOT / "checkpoints" / checkpoint / "metrics.json").read_text("utf-8"))
+
+
 def write_figures(path: Path, figures: dict[str, Any]) -> None:
     """Write the figures of a benchmark as JSON."""
     path.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
